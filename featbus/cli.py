@@ -1,7 +1,17 @@
-"""Command line: each command is made from the signature and docstring of a public function.
+"""A first session; scans has one folder of images per class:
 
-Flags are named as parameters are, so that messages about parameters need no translation.
+  featbus demo                        # four classifiers
+  featbus audit scans                 # look for leaks
+  featbus train scans -o model.skops  # score, fit, save
+  featbus predict model.skops new     # classify images
+
+`featbus --help` lists the commands, and
+`featbus COMMAND --help` the options of one.
 """
+
+# The text above is what `featbus` alone prints. Each command is made from the signature and
+# docstring of a public function. Flags are named as parameters are, so that messages about
+# parameters need no translation.
 
 import argparse
 import os
@@ -33,24 +43,12 @@ _COMMANDS = {
     "weights list": ("networks.list_weights", "verify the files of a bundle, and list them"),
     "verify": ("verify.verify", "recompute the reference values of the IBSI"),
 }
-_FIRST_SESSION = """\
-A first session; scans is a folder with one folder per class:
-
-  featbus demo                        # four classifiers
-  featbus audit scans                 # look for leaks
-  featbus train scans -o model.skops  # score, fit, save
-  featbus predict model.skops new     # classify images
-
-`featbus --help` lists the commands, and
-`featbus COMMAND --help` the options of one."""
-_REST = "how it runs"
-_GROUPS = {  # of the options in the help
+_GROUPS = {  # of the options in the help; all others say how it runs
     "what goes in": "data model name source masks classes groups max_images strict on_error",
     "what is computed": "recipe features backbone backbone_options weights layers pooling "
     "input_size options preprocessing n_copies dihedral",
     "how it is scored": "cv by pool label_rule pos_label sensitivity audit",
     "what comes out": "output out embed verbose",
-    _REST: "",
 }
 _GROUP_OF = {name: title for title, names in _GROUPS.items() for name in names.split()}
 # Success criteria of the commands that can return 1.
@@ -91,12 +89,10 @@ def main(argv=None):
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if not argv:
-        print(_FIRST_SESSION)
+        print(__doc__)
         return 0
     command, arguments = _choose_command(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow are exceptions, too
-    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
-        os.environ.setdefault("TQDM_COLOUR", "green")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
             stream.reconfigure(errors="backslashreplace")
@@ -145,10 +141,8 @@ def _run(command, arguments):
     """Run a command; return whether all is well."""
     module, _, name = _COMMANDS[command][0].rpartition(".")
     function = getattr(import_module(f"featbus.{module}"), name)
-    options = _make_parser(command, function).parse_args(
-        ["--output" if argument == "-o" else argument for argument in arguments]
-    )
-    options = vars(options)
+    arguments = ["--output" if argument == "-o" else argument for argument in arguments]
+    options = vars(_make_parser(command, function).parse_args(arguments))
     options.pop("config")
     if isinstance(options.get("data"), list) and len(options["data"]) == 1:
         (options["data"],) = options["data"]
@@ -164,16 +158,11 @@ def _make_parser(command, function):
 
     description, _, rest = function.__doc__.partition("\n")
     example = re.search(r"On the command line: ``(.+)``", rest)[1]
-    parser = ArgumentParser(
-        prog=f"featbus {command}",
-        description=description,
-        epilog=f"example: {example}",
-        formatter_class=argparse.HelpFormatter,
-        exit_on_error=False,
-    )
+    texts = {"description": description, "epilog": f"example: {example}"}
+    texts |= {"prog": f"featbus {command}", "formatter_class": argparse.HelpFormatter}
+    parser = ArgumentParser(**texts, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_function_arguments(function, as_group=False, as_positional=True, fail_untyped=False)
-    usage = "%(prog)s"
     for action in parser._actions:
         annotation = function.__annotations__.get(action.dest, "")
         if annotation == "bool":  # --strict, or --strict false
@@ -182,16 +171,15 @@ def _make_parser(command, function):
             action.nargs = "+"
         if action.dest == "verbose":
             action.default = True
-        if action.required:
-            usage += f" {' '.join([*action.option_strings, action.dest.upper()])}"
-            action.metavar = action.dest.upper()
         action.help = action.help.replace("``", "`").replace("%", "%%")
         if action.option_strings and action.default not in (None, argparse.SUPPRESS):
             action.help += " (default: %(default)s)"
-    parser.usage = f"{usage} [OPTIONS]"
+    required = [one for one in parser._actions if one.required]
+    required = [" ".join([*one.option_strings, one.dest.upper()]) for one in required]
+    parser.usage = " ".join(["%(prog)s", *required, "[OPTIONS]"])
     parser._action_groups.clear()
-    for title in _GROUPS:
-        found = [one for one in parser._actions if _GROUP_OF.get(one.dest, _REST) == title]
+    for title in (*_GROUPS, "how it runs"):
+        found = [one for one in parser._actions if _GROUP_OF.get(one.dest, "how it runs") == title]
         parser.add_argument_group(title)._group_actions += found
     return parser
 
@@ -202,8 +190,7 @@ def _print(result):
     from featbus.files import escape
 
     if hasattr(result, "to_string"):
-        cells = result.map(lambda cell: escape(str(cell)), na_action="ignore")
-        result = cells.astype(object).where(result.notna(), "")
+        result = result.map(lambda cell: "" if cell != cell else escape(str(cell)))  # NaN
     show(result)
 
 

@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Bunch
 
@@ -47,7 +46,7 @@ _CONSTRAINTS = _data.CONSTRAINTS | {
 def run_demo(
     data: PathLike | None = None,
     *,
-    groups: PathLike | pd.DataFrame | None = None,
+    groups: PathLike | _data.DataFrame | None = None,
     backbone: str | None = None,
     backbone_options: dict[str, Any] | None = None,
     weights: PathLike | None = "imagenet",

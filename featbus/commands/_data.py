@@ -52,8 +52,7 @@ def check_options(parameters):
     if str(parameters.get("cv")).isdecimal():  # the command line passes text
         parameters["cv"] = int(parameters["cv"])
     check_parameters(CONSTRAINTS, parameters)
-    say = show if parameters["verbose"] else hide
-    return SimpleNamespace(say=say, **parameters)
+    return SimpleNamespace(say=show if parameters["verbose"] else hide, **parameters)
 
 
 def hide(*parts):
@@ -78,33 +77,30 @@ def _print(part):
 
 
 def _draw(part):
-    from rich import box
+    from rich import box, table, text
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     console = Console(markup=False, emoji=False)
     if isinstance(part, Printed):
-        show(part._table().reset_index(names=""), "", *part._lines())
+        show(part._table().reset_index(names=""), *part._lines())
     elif not isinstance(part, pd.DataFrame):
-        text = Text(str(part))
-        text.highlight_regex(r"(?im)^leak\b.*", "red")
-        text.highlight_regex(r"(?im)^warning\b.*", "yellow")
-        console.print(text)
+        drawn = text.Text(str(part))
+        drawn.highlight_regex(r"(?im)^leak\b.*", "red")
+        drawn.highlight_regex(r"(?im)^warning\b.*", "yellow")
+        console.print(drawn)
     elif len(part.columns) * _NARROWEST > console.width:
         _print(part)
     else:
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        drawn = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for number, name in enumerate(part):
-            table.add_column(name, overflow="fold", no_wrap=number == 0)
-        for row in part.itertuples(index=False):
-            table.add_row(*map(_format, row))
-        console.print(table)
+            drawn.add_column(str(name), overflow="fold", no_wrap=number == 0)
+        for row in part.round(4).itertuples(index=False):
+            drawn.add_row(*map(_format, row))
+        console.print(drawn)
 
 
 def _format(cell):
-    text = f"{cell:.6g}" if isinstance(cell, float) else str(cell)
-    return "" if pd.isna(cell) else escape(text)
+    return "" if pd.isna(cell) else escape(str(cell))
 
 
 def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")):

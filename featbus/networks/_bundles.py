@@ -327,7 +327,7 @@ def list_weights(folder: str | os.PathLike | None = None) -> Any:
 
     Examples
     --------
-    On the command line: ``featbus weights list bundle``
+    On the command line: ``featbus weights list --folder bundle``
     """
     import pandas as pd
 
