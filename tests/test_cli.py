@@ -159,7 +159,7 @@ def test_errors_of_the_user_are_one_line(tmp_path, monkeypatch, capsys, line, fa
     ("line", "hint"),
     [
         ("fly", "found no command 'fly'."),
-        ("trian scans", "Did you mean 'train'?"),
+        ("trainn scans", "Did you mean 'train'?"),
         ("weights lost", "'weights list'"),
         ("--fly", "required: COMMAND"),
     ],
