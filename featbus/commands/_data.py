@@ -34,7 +34,6 @@ from featbus.parameters import (
 
 _SUBGROUPS = ("site", "manufacturer", "model", "view", "side")  # columns of a frame
 SHOWN = 20  # files that are named, of many
-_NARROWEST = 8  # characters of a column of a table
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
 # The command line is made from annotations, and would offer to construct these classes.
 DataFrame = FeatureStore = Any
@@ -88,12 +87,13 @@ def _draw(part):
         drawn.highlight_regex(r"(?im)^leak\b.*", "red")
         drawn.highlight_regex(r"(?im)^warning\b.*", "yellow")
         console.print(drawn)
-    elif len(part.columns) * _NARROWEST > console.width:
+    elif len(part.columns) * 8 > console.width:  # too narrow to be read
         _print(part)
     else:
         drawn = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        first = min(console.width // 2, max(map(len, map(str, part.iloc[:, 0])), default=0))
         for number, name in enumerate(part):
-            drawn.add_column(str(name), overflow="fold", no_wrap=number == 0)
+            drawn.add_column(str(name), overflow="fold", min_width=0 if number else first)
         for row in part.round(4).itertuples(index=False):
             drawn.add_row(*map(_format, row))
         console.print(drawn)
