@@ -1,13 +1,25 @@
-"""Command line: each command is made from the signature and docstring of a public function.
+"""A first session; scans has one folder of images per class:
 
-Flags are named as parameters are, so that messages about parameters need no translation.
+  featbus demo                        # four classifiers
+  featbus audit scans                 # look for leaks
+  featbus train scans -o model.skops  # score, fit, save
+  featbus predict model.skops new     # classify images
+
+`featbus --help` lists the commands, and
+`featbus COMMAND --help` the options of one.
 """
+
+# The text above is what `featbus` alone prints. Each command is made from the signature and
+# docstring of a public function. Flags are named as parameters are, so that messages about
+# parameters need no translation.
 
 import argparse
 import os
+import re
 import signal
 import sys
 import warnings
+from difflib import get_close_matches
 from importlib import import_module
 
 from featbus import __version__
@@ -31,6 +43,14 @@ _COMMANDS = {
     "weights list": ("networks.list_weights", "verify the files of a bundle, and list them"),
     "verify": ("verify.verify", "recompute the reference values of the IBSI"),
 }
+_GROUPS = {  # of the options in the help; all others say how it runs
+    "what goes in": "data model name source masks classes groups max_images strict on_error",
+    "what is computed": "recipe features backbone backbone_options weights layers pooling "
+    "input_size options preprocessing n_copies dihedral",
+    "how it is scored": "cv by pool label_rule pos_label sensitivity audit",
+    "what comes out": "output out embed verbose",
+}
+_GROUP_OF = {name: title for title, names in _GROUPS.items() for name in names.split()}
 # Success criteria of the commands that can return 1.
 _IS_WELL = {
     "audit": lambda report: report.passed,
@@ -67,7 +87,11 @@ def main(argv=None):
         An unknown command (status 2), ``--help`` and ``--version`` (status 0) raise `SystemExit`,
         as always with `argparse`.
     """
-    command, arguments = _choose_command(sys.argv[1:] if argv is None else list(argv))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv:
+        print(__doc__)
+        return 0
+    command, arguments = _choose_command(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow are exceptions, too
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
@@ -84,10 +108,10 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError, ImportError, argparse.ArgumentError) as error:
-        print(f"featbus: error: {_one_line(error)}", file=sys.stderr)
+        _tell(f"error: {error}", "red")
         return 2
     except KeyboardInterrupt as error:
-        print("featbus: stopped", file=sys.stderr)
+        _tell("stopped", "yellow")
         return 128 + (error.args or (signal.SIGINT,))[0]
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -106,6 +130,9 @@ def _choose_command(argv):
         commands.add_parser(name, help=text, add_help=False)
     two_words = " ".join(argv[:2])
     argv = [two_words, *argv[2:]] if two_words in _COMMANDS else argv
+    if not argv[0].startswith("-") and argv[0] not in _COMMANDS:
+        near = " or ".join(map(repr, get_close_matches(argv[0], _COMMANDS)))
+        parser.error(f"found no command {argv[0]!r}." + (f" Did you mean {near}?" if near else ""))
     options, arguments = parser.parse_known_args(argv)
     return options.command, arguments
 
@@ -114,10 +141,8 @@ def _run(command, arguments):
     """Run a command; return whether all is well."""
     module, _, name = _COMMANDS[command][0].rpartition(".")
     function = getattr(import_module(f"featbus.{module}"), name)
-    options = _make_parser(command, function).parse_args(
-        ["--output" if argument == "-o" else argument for argument in arguments]
-    )
-    options = vars(options)
+    arguments = ["--output" if argument == "-o" else argument for argument in arguments]
+    options = vars(_make_parser(command, function).parse_args(arguments))
     options.pop("config")
     if isinstance(options.get("data"), list) and len(options["data"]) == 1:
         (options["data"],) = options["data"]
@@ -131,9 +156,12 @@ def _make_parser(command, function):
     """Make a parser from the signature and docstring of a function."""
     from jsonargparse import ArgumentParser
 
-    description = function.__doc__.partition("\n")[0]
-    parser = ArgumentParser(prog=f"featbus {command}", description=description, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    description, _, rest = function.__doc__.partition("\n")
+    example = re.search(r"On the command line: ``(.+)``", rest)[1]
+    texts = {"description": description, "epilog": f"example: {example}"}
+    texts |= {"prog": f"featbus {command}", "formatter_class": argparse.HelpFormatter}
+    parser = ArgumentParser(**texts, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_function_arguments(function, as_group=False, as_positional=True, fail_untyped=False)
     for action in parser._actions:
         annotation = function.__annotations__.get(action.dest, "")
@@ -143,17 +171,27 @@ def _make_parser(command, function):
             action.nargs = "+"
         if action.dest == "verbose":
             action.default = True
+        action.help = action.help.replace("``", "`").replace("%", "%%")
+        if action.option_strings and action.default not in (None, argparse.SUPPRESS):
+            action.help += " (default: %(default)s)"
+    required = [one for one in parser._actions if one.required]
+    required = [" ".join([*one.option_strings, one.dest.upper()]) for one in required]
+    parser.usage = " ".join(["%(prog)s", *required, "[OPTIONS]"])
+    parser._action_groups.clear()
+    for title in (*_GROUPS, "how it runs"):
+        found = [one for one in parser._actions if _GROUP_OF.get(one.dest, "how it runs") == title]
+        parser.add_argument_group(title)._group_actions += found
     return parser
 
 
 def _print(result):
     """Print a table, or what else a function returned."""
-    if hasattr(result, "to_string"):
-        from featbus.files import escape
+    from featbus.commands._data import show
+    from featbus.files import escape
 
-        cells = result.map(lambda cell: escape(str(cell)), na_action="ignore")
-        result = cells.to_string(index=False, na_rep="")
-    print(result)
+    if hasattr(result, "to_string"):
+        result = result.map(lambda cell: "" if cell != cell else escape(str(cell)))  # NaN
+    show(result)
 
 
 def _stop(signum, frame):
@@ -162,8 +200,12 @@ def _stop(signum, frame):
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"featbus: warning: {_one_line(message)}", file=sys.stderr)
+    _tell(f"warning: {message}", "yellow")
 
 
-def _one_line(message):
-    return " ".join(str(message).split())
+def _tell(message, style):
+    """Print a message on the standard error stream, in one line."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
+    console.print(f"featbus: {' '.join(str(message).split())}", style=style)

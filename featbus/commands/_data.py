@@ -1,5 +1,6 @@
 """The labeled images of a command: loaded, checked before hours of work, and split."""
 
+import sys
 import warnings
 from dataclasses import replace
 from numbers import Integral
@@ -17,8 +18,10 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
 from featbus.evaluation._evaluation import RESERVED
+from featbus.evaluation._metrics import Printed
 from featbus.evaluation._report import tabulate_subgroups
 from featbus.evaluation.splits import as_text, check_overlap, split_by_value
+from featbus.files import escape
 from featbus.groups import N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
 from featbus.parameters import (
@@ -44,16 +47,60 @@ CONSTRAINTS = {
 
 
 def check_options(parameters):
-    """Check the parameters of a command; return them, and ``say``, which prints if `verbose`."""
+    """Check the parameters of a command; return them, and ``say``, which shows if `verbose`."""
     if str(parameters.get("cv")).isdecimal():  # the command line passes text
         parameters["cv"] = int(parameters["cv"])
     check_parameters(CONSTRAINTS, parameters)
+    return SimpleNamespace(say=show if parameters["verbose"] else hide, **parameters)
 
-    def say(*texts):
-        if parameters["verbose"]:
-            print("\n".join(filter(None, texts)))
 
-    return SimpleNamespace(say=say, **parameters)
+def hide(*parts):
+    """Show nothing."""
+
+
+def show(*parts):
+    """Print texts, tables and results; on a terminal, in color and no wider than it is.
+
+    Parameters
+    ----------
+    *parts : str, DataFrame, Evaluation, ProtocolComparison or AuditReport
+        Each begins a new line.
+    """
+    draw = _draw if sys.stdout.isatty() else _print
+    for part in parts:
+        draw(part)
+
+
+def _print(part):
+    print(part.to_string(index=False) if isinstance(part, pd.DataFrame) else part)
+
+
+def _draw(part):
+    from rich import box, table, text
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False)
+    if isinstance(part, Printed):
+        show(part._table().reset_index(names=""), *part._lines())
+    elif not isinstance(part, pd.DataFrame):
+        drawn = text.Text(str(part))
+        drawn.highlight_regex(r"(?im)^leak\b.*", "red")
+        drawn.highlight_regex(r"(?im)^warning\b.*", "yellow")
+        console.print(drawn)
+    elif len(part.columns) * 8 > console.width:  # too narrow to be read
+        _print(part)
+    else:
+        drawn = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        first = min(console.width // 2, max(map(len, map(str, part.iloc[:, 0])), default=0))
+        for number, name in enumerate(part):
+            drawn.add_column(str(name), overflow="fold", min_width=0 if number else first)
+        for row in part.round(4).itertuples(index=False):
+            drawn.add_row(*map(_format, row))
+        console.print(drawn)
+
+
+def _format(cell):
+    return "" if pd.isna(cell) else escape(str(cell))
 
 
 def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")):
@@ -98,9 +145,9 @@ def judging_of(options, dataset):
 
 
 def describe_subgroups(result):
-    """Return the table of subgroups as text, empty if there are none."""
+    """Return the table of subgroups and an empty line; nothing if there are none."""
     table = tabulate_subgroups(result)
-    return f"{table.to_string(index=False)}\n" if len(table) else ""
+    return [table, ""] if len(table) else []
 
 
 def find_class(pos_label, names):
@@ -211,7 +258,7 @@ def leave_out(dataset, errors, on_error, verbose=False):
     rest.left_out = dataset.frame["file"].iloc[failed].tolist()
     if verbose:
         lines = (f"{file}: {error.reason}" for file, error in zip(rest.left_out, errors))
-        print(_describe_left_out(rest), *first_lines(lines), sep="\n")
+        show(_describe_left_out(rest), *first_lines(lines))
     return rest
 
 

@@ -8,7 +8,8 @@ from functools import partial
 from html import escape
 from inspect import getclosurevars, isfunction
 from numbers import Integral
-from textwrap import fill, indent
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import joblib
@@ -375,16 +376,20 @@ class AuditReport:
         }
 
     def __repr__(self):
-        lines = [fill(f"Audit {self.outcome}: {self.verdict}", 100), fill(self.protocol, 100), ""]
+        lines = [_fill(f"Audit {self.outcome}: {self.verdict}"), _fill(self.protocol), ""]
         for check in self.checks.itertuples():
             lines.append(f"{check.severity:9}{check.check}")
-            texts = [fill(text, 91) for text in (check.finding, check.remedy) if text]
-            lines += [indent(text, " " * 9) for text in texts]
+            lines += [_fill(text, " " * 9) for text in (check.finding, check.remedy) if text]
         return "\n".join(lines)
 
     def _repr_html_(self):
         title = f"<b>Audit {self.outcome}: {escape(self.verdict)}</b><br>{escape(self.protocol)}"
         return f"<p>{title}</p>{self.checks.style.hide().format(escape='html').to_html()}"
+
+
+def _fill(text, indent=""):
+    width = min(100, get_terminal_size((100, 0)).columns)
+    return fill(text, width, initial_indent=indent, subsequent_indent=indent)
 
 
 def audit(

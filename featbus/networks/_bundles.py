@@ -265,6 +265,8 @@ def fetch_weights(
 
     Examples
     --------
+    On the command line: ``featbus weights fetch vgg16 --out bundle``
+
     >>> from featbus.networks import fetch_weights
     >>> fetch_weights("mobilenet_v2", "bundle", options={"alpha": 0.35})  # doctest: +SKIP
     'bundle/mobilenet_v2-alpha_0.35.weights.h5'
@@ -342,6 +344,8 @@ def list_weights(folder: str | os.PathLike | None = None) -> Any:
 
     Examples
     --------
+    On the command line: ``featbus weights list --folder bundle``
+
     >>> from featbus.networks import list_weights
     >>> list_weights("bundle")["state"].tolist()  # doctest: +SKIP
     ['verified']
