@@ -27,23 +27,21 @@ BUDGETS = {
     "featbus/evaluation": 2_120,
     "featbus/recipes": 420,
     "featbus/persistence.py": 450,
-    "featbus/commands, cli.py": 1_270,
+    "featbus/commands, cli.py": 1_370,
     "featbus/app": 300,
     "featbus/demo.py, verify.py": 430,
-    "featbus": 16_650,
-    "tests": 20_600,
+    "featbus": 16_850,
+    "tests": 20_800,
 }
 FILES = 133  # in featbus
 # Rooms that are over their budgets, and where they are.
 LIMITS = {
     "featbus/io": 655,
     "featbus/networks": 1_437,
-    "featbus/segmentation": 671,
-    "featbus/datasets": 968,
-    "featbus/model_selection": 1_296,
+    "featbus/segmentation": 636,
+    "featbus/model_selection": 1_287,
     "featbus/bus": 1_760,
-    "featbus/evaluation": 2_165,
-    "featbus/commands, cli.py": 1_304,
+    "featbus/evaluation": 2_121,
     "featbus/app": 321,
     "featbus": 17_139,
 }

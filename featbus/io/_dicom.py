@@ -117,8 +117,7 @@ def _check(dataset, limit, frame):
     """Refuse a data set without pixels or the frame, or that contradicts itself."""
     if not dataset.get("PixelData"):
         raise ImageReadError(
-            "the DICOM file has no pixel data: it is truncated, or a report, a directory or the "
-            "like. Expected one image."
+            "the DICOM file has no pixel data: it is cut off, or a report. Expected one image."
         )
     count = count_frames(dataset)
     if frame is None and count > 1:
@@ -158,13 +157,11 @@ def _decode(dataset, frame):
             raise _wrong(_MORE)
         return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
     if not syntax.is_encapsulated:
-        reason = "its DICOM pixel data are cut off or damaged. Copy or export the file again."
-        raise ImageReadError(reason)
+        raise ImageReadError("its DICOM pixel data are cut off or damaged. Export the file again.")
     name = f"{syntax.name}, {syntax}" if syntax.is_transfer_syntax else "unknown transfer syntax"
     raise ImageReadError(
         f"its DICOM pixel data ({name}) cannot be decoded: they are damaged, or no installed "
-        'package decodes them. Copy or export the file again, pip install "featbus[dicom]", or '
-        f"convert it to {_NATIVE.name}."
+        'package decodes them. Export the file again, or pip install "featbus[dicom]".'
     )
 
 
