@@ -37,6 +37,7 @@ def test_public_modules_have_public_names():
     assert {"base", "bus", "datasets", "evaluation", "images", "io"} < set(PACKAGES)
 
 
+@pytest.mark.slow
 def test_the_code_in_the_readme_runs(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")

@@ -379,7 +379,8 @@ def test_progress(quick, capsys):
 
 
 @pytest.mark.slow
-def test_a_known_network():
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
+def test_a_known_network(eager):
     """The last stage of MobileNetV2 learns, and is pickled; the rest comes from the file."""
     path = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
     parameters = {"backbone_options": {"alpha": 0.35}, "weights": path, "input_size": 32}
