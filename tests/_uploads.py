@@ -63,14 +63,15 @@ def make_bomb(side):
     return png(side, side, bytes((side // 8 + 1) * side), depth=1)
 
 
-# Files without a result, by name.
-HOSTILE = {
-    "truncated.png": encode_png(IMAGES[0])[:-999],
-    "text.png": b"The patient is well. " * 99,
-    "bomb.png": make_bomb(20_000),
-    "large bomb.png": make_bomb(13_200),  # below the limit of the readers
-    "empty.png": b"",
-    "report.dcm": remove_pixels(dicom(IMAGES[0])),
-    "huge.tif": LARGE["tiff"],
-    "<img src=x onerror=alert(1)>.png": b"\x89PNG",
-}
+def make_hostile():
+    """Return files without a result, by name."""
+    return {
+        "truncated.png": encode_png(IMAGES[0])[:-999],
+        "text.png": b"The patient is well. " * 99,
+        "bomb.png": make_bomb(20_000),
+        "large bomb.png": make_bomb(13_200),  # below the limit of the readers
+        "empty.png": b"",
+        "report.dcm": remove_pixels(dicom(IMAGES[0])),
+        "huge.tif": LARGE["tiff"],
+        "<img src=x onerror=alert(1)>.png": b"\x89PNG",
+    }

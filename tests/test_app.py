@@ -33,7 +33,7 @@ IMAGE = make_breast_ultrasound(2, random_state=5).images[1]
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    data = make_breast_ultrasound(60, random_state=0)
+    data = make_breast_ultrasound(60, image_shape=(96, 128), random_state=0)
     model = make_pipeline(FeatureBus(IntensityStatistics()), LogisticRegression(max_iter=5000))
     card = {"scores": {"accuracy": {"mean": 0.5, "low": 0.25, "high": 0.75}}}
     card["reference"] = describe_training_images(data.images, groups=data.groups)
@@ -102,7 +102,7 @@ def test_an_image_is_examined_whatever_its_name_is(page, path, suffix):
 
 
 def test_a_model_that_needs_the_spacing_gets_it(tmp_path):
-    data = make_breast_ultrasound(12, random_state=0)
+    data = make_breast_ultrasound(12, image_shape=(96, 128), random_state=0)
     images = [SpacedImage(image, 0.2) for image in data.images]
     steps = Resample(0.4), IntensityStatistics(), StandardScaler(), LogisticRegression(C=100)
     model = make_pipeline(*steps)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from _app import run_app
 from _browser import open_page
-from _uploads import HOSTILE, IMAGES, encode_png, make_planted, upload
+from _uploads import IMAGES, encode_png, make_hostile, make_planted, upload
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
@@ -119,8 +119,9 @@ def test_hostile_files_are_sentences(app, browser):
     with open_app(app, browser) as page:
         dialogs = []
         page.on("dialog", lambda dialog: dialogs.append(dialog.dismiss()))
-        examine(page, *(upload(*file) for file in HOSTILE.items()), upload("good.png", GOOD))
-        for name in HOSTILE:
+        hostile = make_hostile()
+        examine(page, *(upload(*file) for file in hostile.items()), upload("good.png", GOOD))
+        for name in hostile:
             alert = page.get_by_role("alert").filter(has_text=name).first
             alert.wait_for(timeout=WAIT)
             assert re.search(r"has no result: .*\w\.", alert.inner_text()), name

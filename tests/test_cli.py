@@ -401,7 +401,7 @@ def test_the_commands_of_the_page_are_understood(spy, tmp_path, monkeypatch, lin
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Make the files that the page speaks of, and go there."""
-    write_scans(tmp_path / "scans", 40).to_csv(tmp_path / "groups.csv", index=False)
+    write_scans(tmp_path / "scans", 24).to_csv(tmp_path / "groups.csv", index=False)
     for path in (tmp_path / "scans").rglob("*.png"):
         inside = np.zeros((40 + int(path.stem.split()[1]), 48), np.uint8)
         inside[5:20, 5:20] = 255
@@ -417,7 +417,7 @@ def test_the_commands_that_extract_run(folder):
         if line.startswith("extract") and line not in WITH_NETWORK:
             assert call(line) == 0
     assert list(pd.read_csv("features.csv"))[:4] == ["path", "group", "class", "error"]
-    assert pd.read_csv("lesions.csv")["shape_area"].tolist() == [225] * 40
+    assert pd.read_csv("lesions.csv")["shape_area"].tolist() == [225] * 24
 
 
 @pytest.mark.slow
@@ -432,7 +432,7 @@ def test_the_commands_run(folder, capsys):
     predictions = pd.read_csv("predictions.csv")
     assert predictions["path"].tolist() == [f"paciente {index}/año 1.png" for index in range(4)]
     assert predictions["predicted"].tolist() == ["benign", "malignant"] * 2
-    assert "scans: 40 images in 20 groups (benign 20, malignant 20)" in capsys.readouterr().out
+    assert "scans: 24 images in 12 groups (benign 12, malignant 12)" in capsys.readouterr().out
     shutil.rmtree("scans")
     shutil.move("model.skops", "moved.skops")
     assert call("predict moved.skops new -o predictions.csv") == 0
@@ -453,7 +453,7 @@ def test_the_commands_with_a_network_run(folder):
         "vgg16, 224 x 224 pixels",
     ]
     assert all(name in Path("m.report.html").read_text() for name in networks)
-    assert pd.read_parquet("features.parquet").shape == (40, 3 + 1280)
+    assert pd.read_parquet("features.parquet").shape == (24, 3 + 1280)
     os.remove(WEIGHTS)
     assert main(["predict", "deep.skops", "new", "-o", "deep.csv"]) == 0
     assert pd.read_csv("deep.csv")["error"].isna().all()

@@ -268,6 +268,16 @@ def train_few(folder, output, **options):
     return commands.train(**{"data": folder / "scans", "output": output} | few | options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """Audits and figures are not what these tests are about."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featbus.model_selection._shortcuts._PERMUTATIONS", 50)
+        patch.setattr("featbus.model_selection._shortcuts._RESAMPLES", 50)
+        patch.setattr("featbus.evaluation._report.draw_svg", lambda panel, key: "")
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Train on 24 images in 12 groups; return the folder of data and model, and the result."""

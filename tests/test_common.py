@@ -124,6 +124,8 @@ ESTIMATORS = [
 ESTIMATORS.append(pytest.param(FeatureBus(LBP()), id="FeatureBus"))
 STATELESS = [entry for entry in ESTIMATORS if not get_tags(entry.values[0]).requires_fit]
 EXTRACTORS = [entry for entry in ESTIMATORS if not isinstance(entry.values[0], ImageTransformer)]
+# One of each class, for what all methods of a class share.
+CLASSES = list({type(entry.values[0]): entry for entry in reversed(ESTIMATORS)}.values())
 
 
 def shrunk_to_rows(estimator):
@@ -174,7 +176,7 @@ def test_scikit_learns_checks_are_not_skipped():
     assert len(names) > 35
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", CLASSES)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_scikit_learns_checks(estimator):
     assert not find_failed_checks(shrunk_to_rows(estimator))
@@ -184,11 +186,11 @@ def test_scikit_learns_checks(estimator):
 def test_every_kind_of_pixel(estimator):
     for dtype in (np.bool_, np.uint8, np.uint16, np.float32, np.float64):
         for channels in ((), (1,), (3,), (4,)):
-            images = np.stack([noise((48, 40, *channels), dtype, seed) for seed in range(2)])
+            images = noise((48, 40, *channels), dtype)[np.newaxis]
             if channels == (4,):
                 images[..., 3] = 1 if images.dtype.kind in "fb" else np.iinfo(dtype).max
             result = clone(estimator).fit_transform(images)
-            assert len(result) == 2, (dtype, channels)
+            assert len(result) == 1, (dtype, channels)
             assert np.isfinite(np.asarray(result, dtype=float)).all(), (dtype, channels)
 
 
@@ -230,20 +232,20 @@ def test_bool_pixels_are_black_and_white(estimator):
     assert_same_rows(estimator, [image.astype(np.uint8) * 255, image, image.astype(np.float64)])
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", CLASSES)
 def test_containers_do_not_matter(estimator):
-    images = np.stack([noise(seed=seed) for seed in range(3)])
-    objects = np.empty(3, dtype=object)
+    images = np.stack([noise(seed=seed) for seed in range(2)])
+    objects = np.empty(2, dtype=object)
     objects[:] = list(images)
     expected = clone(estimator).fit_transform(images)
-    for batch in (list(images), tuple(images), objects, pd.Series(list(images), index=[5, 6, 7])):
+    for batch in (list(images), tuple(images), objects, pd.Series(list(images), index=[5, 6])):
         assert_same(clone(estimator).fit_transform(batch), expected)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", CLASSES)
 def test_paths_equal_arrays(estimator, tmp_path):
-    images = [noise(seed=seed) for seed in range(3)]
-    paths = [tmp_path / f"benign ({index}).png" for index in range(3)]
+    images = [noise(seed=seed) for seed in range(2)]
+    paths = [tmp_path / f"benign ({index}).png" for index in range(2)]
     for path, image in zip(paths, images):
         cv2.imwrite(str(path), image)
     expected = clone(estimator).fit_transform(images)
@@ -265,11 +267,11 @@ def test_images_of_different_sizes(estimator):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_row_does_not_depend_on_its_batch(estimator):
-    images = np.stack([noise(seed=seed) for seed in range(7)])
+    images = np.stack([noise(seed=seed) for seed in range(4)])
     fitted = clone(estimator).fit(images)
     expected = fitted.transform(images)
     assert_same(fitted.transform(images[::-1])[::-1], expected)
-    for index in range(7):
+    for index in range(4):
         assert_same(fitted.transform(images[index : index + 1]), expected[index : index + 1])
 
 
@@ -306,7 +308,7 @@ def test_transform_works_unfitted(estimator):
     assert_same(clone(estimator).transform(images), clone(estimator).fit(images).transform(images))
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", CLASSES)
 def test_save_and_load(estimator, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATBUS_CACHE", str(tmp_path / "cache"))
     images = noise()[np.newaxis]
@@ -317,7 +319,7 @@ def test_save_and_load(estimator, tmp_path, monkeypatch):
     assert_same(loaded.transform(images), fitted.transform(images))
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", CLASSES)
 def test_pickle_and_clone(estimator):
     images = noise()[np.newaxis]
     fitted = clone(estimator).fit(images)
@@ -339,11 +341,12 @@ BAD_IMAGES = [
 ]
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", CLASSES)
 def test_a_bad_image_is_named(estimator):
+    fitted = clone(estimator).fit([noise()])
     for bad, message in BAD_IMAGES:
         with pytest.raises(ImageError, match=f"image 1.*: {message}") as caught:
-            clone(estimator).fit([noise()]).transform([noise(), bad])
+            fitted.transform([noise(), bad])
         assert caught.value.index == 1
         assert caught.value.path == (bad if isinstance(bad, str) else None)
 

@@ -34,7 +34,8 @@ def folders(tmp_path_factory):
 def run(folders, tmp_path_factory):
     """Compare the four classifiers; return the result, the folder, and what was printed."""
     output = tmp_path_factory.mktemp("out") / "a" / "b"
-    with redirect_stdout(StringIO()) as printed:
+    with redirect_stdout(StringIO()) as printed, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featbus.evaluation._report.draw_svg", lambda panel, key: "")
         result = run_demo(folders[0], groups=folders[1], output=output, **SMALL)
     return result, output, printed.getvalue()
 

@@ -58,6 +58,7 @@ def test_the_readme_is_short():
     assert len(readme().split()) <= 350
 
 
+@pytest.mark.slow
 def test_the_code_in_the_readme_prints_its_table(capsys):
     code, table = re.findall(r"```(?:python|text)\n(.*?)```", readme(), flags=re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})

@@ -26,7 +26,7 @@ from featbus.masks import with_mask
 from featbus.networks import build_maps
 from featbus.parameters import InvalidParameterError
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.filterwarnings("ignore:Even though the `tf.config")]
 
 
 def diagonals(n_images=80, seed=0):
@@ -106,7 +106,7 @@ def test_rows_of_images_and_their_mirror_images(learned):
     assert fingerprint(flipped) != fingerprint(learned)
 
 
-def test_rows_are_the_mean_of_those_of_the_members(quick):
+def test_rows_are_the_mean_of_those_of_the_members(eager, quick):
     images, y = diagonals(12)
     tuned = FineTunedFeatures(**quick, epochs=1, n_members=2, batch_size=6).fit(images, y)
     parts = [
@@ -216,7 +216,7 @@ def test_the_same_seed_gives_the_same_weights(quick):
     assert any(np.abs(other[path] - weights).max() > 0 for path, weights in first.items())
 
 
-def test_images_change_anew_in_each_epoch(quick, monkeypatch):
+def test_images_change_anew_in_each_epoch(eager, quick, monkeypatch):
     images, y = diagonals(20)
     seen = []
 
@@ -234,7 +234,7 @@ def test_images_change_anew_in_each_epoch(quick, monkeypatch):
     assert {augmentation for *_, augmentation in seen} == {Augmentation()}
 
 
-def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch):
+def test_weights_are_the_mean_of_the_last_quarter(eager, quick, monkeypatch):
     images, y = diagonals(4)
     seen, end_epoch = [], Training._end_epoch
 
@@ -251,7 +251,7 @@ def test_weights_are_the_mean_of_the_last_quarter(quick, monkeypatch):
             )
 
 
-def test_losses_at_no_speed(quick):
+def test_losses_at_no_speed(eager, quick):
     """Training sees the network as in inference, and counts every image as much as any other."""
     images, y = diagonals(21)
     tuned = FineTunedFeatures(**quick | {"learning_rate": 1e-12, "class_weight": None}, epochs=2)
@@ -267,7 +267,7 @@ def test_losses_at_no_speed(quick):
 
 
 @pytest.mark.slow
-def test_class_weights(quick):
+def test_class_weights(eager, quick):
     """The rarer class weighs as much as the other one."""
     images, y = diagonals(16)
     y[:6] = 0
@@ -379,7 +379,7 @@ def test_progress(quick, capsys):
 
 
 @pytest.mark.slow
-def test_a_known_network():
+def test_a_known_network(eager):
     """The last stage of MobileNetV2 learns, and is pickled; the rest comes from the file."""
     path = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
     parameters = {"backbone_options": {"alpha": 0.35}, "weights": path, "input_size": 32}

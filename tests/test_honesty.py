@@ -120,7 +120,7 @@ def test_without_copies_and_with_equal_classes():
 
 
 def test_without_groups_near_duplicates_are_found():
-    data = make_breast_ultrasound(20, weights=[3, 2, 0], random_state=0)
+    data = make_breast_ultrasound(20, image_shape=(96, 128), weights=[3, 2, 0], random_state=0)
     images = [*data.images, *data.images[:, 2:, 2:]]
     y = np.tile(data.target, 2)
     found = compare_protocols(IntensityStatistics(), images, y, n_copies=0, cv=2)

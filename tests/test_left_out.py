@@ -37,8 +37,8 @@ def write_scans(root, n_images=50, parts=("",)):
 
 
 @pytest.fixture(autouse=True)
-def few(few_permutations):
-    """Audits are not what these tests are about."""
+def few(few_permutations, empty_figures):
+    """Audits and figures are not what these tests are about."""
 
 
 @pytest.fixture(scope="module")

@@ -73,11 +73,11 @@ def test_nothing_is_fitted_again(models):
 @pytest.mark.slow
 @pytest.mark.parametrize("wrap", [False, True])
 def test_images(wrap):
-    data = make_breast_ultrasound(40, weights=[1, 1, 0], random_state=0)
+    data = make_breast_ultrasound(20, image_shape=64, weights=[1, 1, 0], random_state=0)
     features = FeatureBus(IntensityStatistics()) if wrap else IntensityStatistics()
     pipeline = make_pipeline(features, StandardScaler(), LogisticRegression(max_iter=1000))
     search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1]}, cv=2)
-    new = make_breast_ultrasound(40, weights=[1, 1, 0], random_state=1)
+    new = make_breast_ultrasound(20, image_shape=64, weights=[1, 1, 0], random_state=1)
     for model in (pipeline, search):
         model = clone(model).fit(data.images, data.target)
         result = evaluate(model, new.images, new.target, groups=new.groups, cv="prefit")

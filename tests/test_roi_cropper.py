@@ -211,7 +211,9 @@ class Recorder(Learner):
 
 def marked_images(n_images):
     """Return data, and images and masks that tell which belong together."""
-    data = make_breast_ultrasound(n_images, weights=[1, 1, 0], random_state=0)
+    data = make_breast_ultrasound(
+        n_images, image_shape=(96, 128), weights=[1, 1, 0], random_state=0
+    )
     images = [image / 255 for image in data.images]
     masks = []
     for index, image in enumerate(images):

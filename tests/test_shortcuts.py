@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from featbus import make_breast_ultrasound
 from featbus.io import SpacedImage
 from featbus.io._pictures import read_quantization
-from featbus.model_selection import audit
+from featbus.model_selection import _shortcuts, audit
 from featbus.model_selection._audit import check_shortcuts
 from featbus.model_selection._measures import find_borders, measure_image, measure_mask
 from featbus.model_selection._shortcuts import (
@@ -372,17 +372,20 @@ def test_more_shortcuts_have_a_higher_bound():
 
 
 @pytest.mark.slow
-def test_false_alarms_are_rare():
-    """200 audits of measures that say nothing."""
+def test_false_alarms_are_rare(monkeypatch):
+    """100 audits of measures that say nothing."""
+    # The intervals play no part, and the bound needs fewer permutations than the 97th percentile.
+    monkeypatch.setattr(_shortcuts, "_RESAMPLES", 2)
+    monkeypatch.setattr(_shortcuts, "_PERMUTATIONS", 200)
     rng = np.random.default_rng(0)
     columns = [column for names in SHORTCUTS.values() for column in names]
     y = np.arange(80) % 2
     alarms = 0
-    for seed in range(200):
+    for seed in range(100):
         table = pd.DataFrame(rng.normal(size=(80, len(columns))), columns=columns)
         scores = score_shortcuts(table, y, np.arange(80), random_state=seed)
         alarms += (scores["roc_auc"] > scores["baseline_high"]).any()
-    assert alarms <= 10
+    assert alarms <= 5
 
 
 def test_ties_say_nothing():

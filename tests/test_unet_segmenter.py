@@ -255,7 +255,7 @@ def test_changed_weights_and_encoders_are_noticed(fitted, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_images():
+def test_real_images(eager):
     weights = data_dir("weights") / "mobilenet_v2_0.35_224_no_top.weights.h5"
     root = data_dir("busi")
     busi = load_busi(root, groups=root / "groups.csv")
@@ -307,7 +307,7 @@ def test_bad_masks():
 def test_a_killed_training_goes_on(eager, tmp_path, monkeypatch):
     import keras
 
-    images, masks = pictures()
+    images, masks = pictures(8)
     folder = tmp_path / "trainings"
     unet = segmenter(epochs=3, validation_share=0, checkpoint=folder)
     whole = clone(unet).fit(images, masks)
