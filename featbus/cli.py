@@ -5,9 +5,11 @@ Flags are named as parameters are, so that messages about parameters need no tra
 
 import argparse
 import os
+import re
 import signal
 import sys
 import warnings
+from difflib import get_close_matches
 from importlib import import_module
 
 from featbus import __version__
@@ -31,6 +33,26 @@ _COMMANDS = {
     "weights list": ("networks.list_weights", "verify the files of a bundle, and list them"),
     "verify": ("verify.verify", "recompute the reference values of the IBSI"),
 }
+_FIRST_SESSION = """\
+A first session; scans is a folder with one folder per class:
+
+  featbus demo                        # four classifiers
+  featbus audit scans                 # look for leaks
+  featbus train scans -o model.skops  # score, fit, save
+  featbus predict model.skops new     # classify images
+
+`featbus --help` lists the commands, and
+`featbus COMMAND --help` the options of one."""
+_REST = "how it runs"
+_GROUPS = {  # of the options in the help
+    "what goes in": "data model name source masks classes groups max_images strict on_error",
+    "what is computed": "recipe features backbone backbone_options weights layers pooling "
+    "input_size options preprocessing n_copies dihedral",
+    "how it is scored": "cv by pool label_rule pos_label sensitivity audit",
+    "what comes out": "output out embed verbose",
+    _REST: "",
+}
+_GROUP_OF = {name: title for title, names in _GROUPS.items() for name in names.split()}
 # Success criteria of the commands that can return 1.
 _IS_WELL = {
     "audit": lambda report: report.passed,
@@ -67,8 +89,14 @@ def main(argv=None):
         An unknown command (status 2), ``--help`` and ``--version`` (status 0) raise `SystemExit`,
         as always with `argparse`.
     """
-    command, arguments = _choose_command(sys.argv[1:] if argv is None else list(argv))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv:
+        print(_FIRST_SESSION)
+        return 0
+    command, arguments = _choose_command(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow are exceptions, too
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        os.environ.setdefault("TQDM_COLOUR", "green")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
             stream.reconfigure(errors="backslashreplace")
@@ -84,10 +112,10 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError, ImportError, argparse.ArgumentError) as error:
-        print(f"featbus: error: {_one_line(error)}", file=sys.stderr)
+        _tell(f"error: {error}", "red")
         return 2
     except KeyboardInterrupt as error:
-        print("featbus: stopped", file=sys.stderr)
+        _tell("stopped", "yellow")
         return 128 + (error.args or (signal.SIGINT,))[0]
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -106,6 +134,9 @@ def _choose_command(argv):
         commands.add_parser(name, help=text, add_help=False)
     two_words = " ".join(argv[:2])
     argv = [two_words, *argv[2:]] if two_words in _COMMANDS else argv
+    if not argv[0].startswith("-") and argv[0] not in _COMMANDS:
+        near = " or ".join(map(repr, get_close_matches(argv[0], _COMMANDS)))
+        parser.error(f"found no command {argv[0]!r}." + (f" Did you mean {near}?" if near else ""))
     options, arguments = parser.parse_known_args(argv)
     return options.command, arguments
 
@@ -131,10 +162,18 @@ def _make_parser(command, function):
     """Make a parser from the signature and docstring of a function."""
     from jsonargparse import ArgumentParser
 
-    description = function.__doc__.partition("\n")[0]
-    parser = ArgumentParser(prog=f"featbus {command}", description=description, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    description, _, rest = function.__doc__.partition("\n")
+    example = re.search(r"On the command line: ``(.+)``", rest)[1]
+    parser = ArgumentParser(
+        prog=f"featbus {command}",
+        description=description,
+        epilog=f"example: {example}",
+        formatter_class=argparse.HelpFormatter,
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_function_arguments(function, as_group=False, as_positional=True, fail_untyped=False)
+    usage = "%(prog)s"
     for action in parser._actions:
         annotation = function.__annotations__.get(action.dest, "")
         if annotation == "bool":  # --strict, or --strict false
@@ -143,17 +182,29 @@ def _make_parser(command, function):
             action.nargs = "+"
         if action.dest == "verbose":
             action.default = True
+        if action.required:
+            usage += f" {' '.join([*action.option_strings, action.dest.upper()])}"
+            action.metavar = action.dest.upper()
+        action.help = action.help.replace("``", "`").replace("%", "%%")
+        if action.option_strings and action.default not in (None, argparse.SUPPRESS):
+            action.help += " (default: %(default)s)"
+    parser.usage = f"{usage} [OPTIONS]"
+    parser._action_groups.clear()
+    for title in _GROUPS:
+        found = [one for one in parser._actions if _GROUP_OF.get(one.dest, _REST) == title]
+        parser.add_argument_group(title)._group_actions += found
     return parser
 
 
 def _print(result):
     """Print a table, or what else a function returned."""
-    if hasattr(result, "to_string"):
-        from featbus.files import escape
+    from featbus.commands._data import show
+    from featbus.files import escape
 
+    if hasattr(result, "to_string"):
         cells = result.map(lambda cell: escape(str(cell)), na_action="ignore")
-        result = cells.to_string(index=False, na_rep="")
-    print(result)
+        result = cells.astype(object).where(result.notna(), "")
+    show(result)
 
 
 def _stop(signum, frame):
@@ -162,8 +213,12 @@ def _stop(signum, frame):
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"featbus: warning: {_one_line(message)}", file=sys.stderr)
+    _tell(f"warning: {message}", "yellow")
 
 
-def _one_line(message):
-    return " ".join(str(message).split())
+def _tell(message, style):
+    """Print a message on the standard error stream, in one line."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
+    console.print(f"featbus: {' '.join(str(message).split())}", style=style)

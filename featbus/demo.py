@@ -142,6 +142,8 @@ def run_demo(
 
     Examples
     --------
+    On the command line: ``featbus demo --data scans --groups groups.csv``
+
     >>> from featbus.demo import run_demo
     >>> result = run_demo("Dataset_BUSI_with_GT", groups="groups.csv")  # doctest: +SKIP
     """
@@ -150,12 +152,19 @@ def run_demo(
     output = Path(output)
     deep = _deep_features(backbone, backbone_options, weights, layers, pooling, input_size)
     size = input_size or INPUT_SIZE
+    say = _data.show if verbose else _data.hide
+    images = "240 synthetic ultrasound images" if data is None else f"the images in {data}"
+    say(
+        f"Computes features of {images}, cross-validates classifiers on them, and writes "
+        f"scores and a report to {output}{os.sep}",
+        "Takes about a minute for 240 images, longer for more, or with a network.",
+        "",
+    )
     dataset = _load(data, groups, strict, random_state)
     pos_label = _data.find_class(pos_label, dataset.target_names)
     _check(dataset, cv, random_state)
     output.mkdir(parents=True, exist_ok=True)
-    say = print if verbose else lambda text: None
-    say("\n".join([describe_dataset(dataset), _data.describe_split(cv, dataset)]).strip())
+    say(*filter(None, [describe_dataset(dataset), _data.describe_split(cv, dataset)]))
 
     # Features are computed once for all folds and classifiers. This cannot leak, because the
     # extractors learn nothing from the data: a row depends on its image alone. The steps that learn
@@ -175,7 +184,7 @@ def run_demo(
     options |= {"random_state": random_state, "verbose": verbose}
     result = _evaluate(classifier_pipelines(**parts), dataset, options)
     result = _data.add_notes(result, dataset, cv)
-    say(f"\n{result}\n")
+    say("", result, "")
     balancing = None
     if len(set(np.bincount(dataset.target))) > 1:
         say("What balancing does to a logistic regression, means over the folds:")
@@ -184,7 +193,7 @@ def run_demo(
     title = f"Four classifiers on {dataset.name}"
     names = _write_files(output, result, balancing, dataset.images, data, title)
     say(f"Wrote {', '.join(names)} to {output}{os.sep}; {_STORE} there stores the features")
-    say(f"The report: {output / _REPORT}")
+    say(f"Open {output / _REPORT} next: scores with their intervals, figures, images.")
     return result
 
 

@@ -343,6 +343,8 @@ def verify(data: PathLike | None = None, *, verbose: bool = True) -> pd.DataFram
 
     Examples
     --------
+    On the command line: ``featbus verify``
+
     >>> from featbus.verify import verify
     >>> table = verify(verbose=False)
     >>> bool(table["passed"].all())

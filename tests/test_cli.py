@@ -10,6 +10,7 @@ import warnings
 from functools import wraps
 from importlib import import_module
 from inspect import signature
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from _data import data_dir
 from test_commands import texture, write_image, write_scans
 
 import featbus
-from featbus.cli import _COMMANDS, main
+from featbus.cli import _COMMANDS, _GROUP_OF, main
+from featbus.commands._data import show
 from featbus.persistence import read_card
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "command_line.rst"
@@ -28,6 +30,7 @@ PRINTED = re.findall(r"^ +\$ featbus (.+)$", TEXT, flags=re.MULTILINE)
 WITH_NETWORK = [line for line in PRINTED if "weights" in line or "run.yaml" in line]
 CONFIG = re.search(r"code-block:: yaml\n\n((?:   .*\n|\n)+)", TEXT)[1]
 WEIGHTS = "mobilenet.weights.h5"
+NEEDS_MORE = ("app", "weights fetch", "weights list")  # a server, a network, or its bundle
 TABLE = pd.DataFrame({"path": ["a.png", "b.png"], "error": [None, None]})
 
 
@@ -85,6 +88,7 @@ def spy(monkeypatch):
                 "options": {"classifier": "knn", "backbone": None},
             },
         ),
+        ("commands.train", "train scans -o m.skops", {"data": "scans", "output": "m.skops"}),
         ("commands.honesty", "honesty scans --dihedral 6", {"data": "scans", "dihedral": 6}),
         ("app.run_app", "app m.skops --browser false", {"model": "m.skops", "browser": False}),
         (
@@ -118,11 +122,13 @@ def test_a_file_of_arguments(spy, tmp_path):
         ("extract scans --features deep:nope -o a.csv", "backbone is 'nope'"),
         ("train scans --recipe fusion", "output"),
         pytest.param(
-            *("train scans --recipe fusion -o m.skops", "--options.backbone null"),
+            *("train scans --recipe fusion -o m.skops", "The recipe handcrafted needs no network"),
             marks=pytest.mark.network,
         ),
         ("train scans --recipe fusion --weights x.h5 -o m.skops", "'x.h5'"),
+        ("train scans --recipe fuson -o m.skops", "Did you mean 'fusion'?"),
         ("train --config none.yaml", "none.yaml"),
+        ("evaluate none", "Found no folder 'none'"),
         ("train none --recipe fusion --options.backbone null -o m.skops", "Found no folder 'none'"),
         ("evaluate scans --recipe fusion --options.backbone null", "Pass cv=4"),
         ("predict none.skops . -o p.csv", "'none.skops'"),
@@ -149,12 +155,20 @@ def test_errors_of_the_user_are_one_line(tmp_path, monkeypatch, capsys, line, fa
     assert [path.name for path in tmp_path.iterdir()] == ["scans"]
 
 
-@pytest.mark.parametrize("line", ["", "fly", "weights", "weights fly"])
-def test_unknown_commands(capsys, line):
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("fly", "found no command 'fly'."),
+        ("trian scans", "Did you mean 'train'?"),
+        ("weights lost", "'weights list'"),
+        ("--fly", "required: COMMAND"),
+    ],
+)
+def test_unknown_commands(capsys, line, hint):
     with pytest.raises(SystemExit) as exit_:
         call(line)
     assert exit_.value.code == 2
-    assert "COMMAND" in capsys.readouterr().err
+    assert hint in capsys.readouterr().err
 
 
 def raise_(error):
@@ -286,6 +300,97 @@ atexit.register(lambda: print(*sys.modules)); main(["--help"])"""
     assert {line.strip().partition("  ")[0] for line in text} >= _COMMANDS.keys()
 
 
+def find_example(command, capsys):
+    """Return the help of a command and, without "featbus", its example."""
+    with pytest.raises(SystemExit):
+        call(f"{command} --help")
+    text = capsys.readouterr().out
+    return text, text.rpartition("example: featbus ")[2].strip()
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_help_has_an_example_and_groups(monkeypatch, capsys, command):
+    monkeypatch.setenv("COLUMNS", "100")
+    text, example = find_example(command, capsys)
+    assert example.startswith(command)
+    assert "``" not in text
+    assert "type: " not in text
+    defaults = replace(monkeypatch, _COMMANDS[command][0], raise_(KeyboardInterrupt))
+    assert call(example) == 130  # understood, and called
+    titles = [line[:-1] for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    known = [_GROUP_OF.get(name, "how it runs") for name in (*defaults, "help")]
+    assert sorted(titles) == sorted(set(known))
+    for name in defaults:
+        assert len(re.findall(rf"^  (--)?{name}\b", text, re.MULTILINE | re.IGNORECASE)) == 1
+
+
+def test_a_first_session(monkeypatch, capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    lines = re.findall(r"^  featbus (.+?)  +# ", text, re.MULTILINE)
+    assert len(lines) == 4
+    assert max(map(len, text.splitlines())) <= 60
+    for line in lines:
+        replace(monkeypatch, _COMMANDS[line.split()[0]][0], raise_(KeyboardInterrupt))
+        assert call(line) == 130
+
+
+class Terminal(TextIOWrapper):
+    """A terminal of 60 columns."""
+
+    def __init__(self, encoding="utf-8"):
+        super().__init__(BytesIO(), encoding, newline="")
+
+    def isatty(self):
+        return True
+
+    def read_text(self):
+        self.flush()
+        return self.buffer.getvalue().decode(self.encoding)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Return a function that makes a stream a terminal of 60 columns."""
+    for name, value in (("COLUMNS", "60"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def make(name="stdout", **options):
+        monkeypatch.setattr(sys, name, stream := Terminal(**options))
+        return stream
+
+    return make
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_terminal_shows_tables_in_its_width(terminal, encoding):
+    screen = terminal(encoding=encoding)
+    assert main(["recipes"]) == 0
+    text = re.sub("\x1b\\[[0-9;]*m", "", screen.read_text())
+    assert max(map(len, text.splitlines())) <= 60
+    assert "breast_ultrasound_features" in text  # a name that can be copied
+    assert ("─" in text) == (encoding == "utf-8")
+
+
+def test_a_terminal_shows_leaks_in_color(terminal, monkeypatch):
+    screen, table = terminal(), pd.DataFrame({"[red]file": ["a\x1b.png", None], "p": [0.5, np.nan]})
+    show("leak     copies", table)
+    assert "\x1b[31mleak     copies\x1b[0m" in screen.read_text()
+    assert "[red]file" in screen.read_text()
+    assert r"a\x1b.png" in screen.read_text()
+    assert "nan" not in screen.read_text().lower()
+    monkeypatch.setenv("NO_COLOR", "1")
+    show("leak", pd.DataFrame(0, [0], range(20)))  # too many columns to draw
+    assert "\x1b[31m" not in screen.read_text().partition("copies")[2]
+
+
+def test_a_terminal_shows_errors_in_color(terminal):
+    screen = terminal("stderr")
+    assert call("audit /none") == 2
+    assert screen.read_text().startswith("\x1b[31mfeatbus: error: Found no folder '/none'")
+
+
 @pytest.mark.parametrize("line", PRINTED)
 def test_the_commands_of_the_page_are_understood(spy, tmp_path, monkeypatch, line):
     (tmp_path / "run.yaml").write_text(CONFIG)
@@ -317,7 +422,8 @@ def test_the_commands_that_extract_run(folder):
 
 @pytest.mark.slow
 def test_the_commands_run(folder, capsys):
-    for line in PRINTED:
+    examples = [find_example(name, capsys)[1] for name in _COMMANDS if name not in NEEDS_MORE]
+    for line in dict.fromkeys(PRINTED + examples):
         assert line in WITH_NETWORK or call(line) == 0
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
         *("model.report.html", "model.scores.csv", "model.skops", "report.html"),

@@ -50,7 +50,7 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_per_class(run):
+def test_a_folder_per_class(folders, run):
     result, output, printed = run
     assert isinstance(result, Evaluation)
     assert result.pos_name == "malignant"
@@ -60,6 +60,8 @@ def test_a_folder_per_class(run):
     assert "lesions: 40 images in 20 groups (benign 20, malignant 20)" in printed
     assert "Features: 1485 columns" in printed
     assert str(result) in printed
+    assert printed.startswith(f"Computes features of the images in {folders[0]}, cross-validates")
+    assert printed.splitlines()[-1].startswith(f"Open {output / 'report.html'} next")
     assert f"Wrote {', '.join(FILES)} to {output}" in printed
     assert "What balancing does" not in printed
     assert names_in(output) == sorted([*FILES, "report.html", STORE])

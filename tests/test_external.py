@@ -120,8 +120,8 @@ def test_images_that_cannot_be_used(hospitals, tmp_path):
     (tmp_path / "scans" / table["file"][0]).unlink(missing_ok=True)
     with pytest.raises(ValueError, match=r"classes 'cancer', expected those of the model"):
         commands.evaluate(tmp_path / "scans", model=model)
-    with pytest.raises(ValueError, match="recipe is None and model is None"):
-        commands.evaluate(root / "there")
+    with pytest.raises(ValueError, match="expected one of the two"):
+        commands.evaluate(root / "there", recipe="fusion", model=model)
 
 
 def test_the_operating_point_is_in_the_card_and_used(hospitals):

@@ -128,6 +128,7 @@ def test_balancing_finds_more_of_the_rare_class_and_spoils_probabilities():
 TINY = {"backbone": "small_cnn", "weights": None}
 ALL = list_recipes()["name"].tolist()
 OPTIONS = {
+    "handcrafted": {"input_size": 32},
     "mammogram_svm": TINY,
     "two_tap_mobilenet": TINY,
     "mobilenet_intensity": TINY,
@@ -171,13 +172,14 @@ def test_recipes_are_unfitted_pipelines_of_documented_parameters(name):
     # A bus inside another one leaves the work in parallel to that.
     assert values[min(memories, key=len).replace("memory", "n_jobs")] == 2
     seeds = {values[key] for key in values if key.endswith("random_state")}
-    assert 3 in seeds <= {3, None}
+    assert seeds <= {3, None}
+    assert 3 in seeds or name == "handcrafted"  # nothing in it is random
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("fusoin", {}, "name is 'fusoin'"),
+        ("fusoin", {}, r"name is 'fusoin'.*Did you mean 'fusion'\?"),
         ("fusion", {"backbones": "vgg16"}, "backbones is 'vgg16'"),
         ("fusion", {"classifier": "svc"}, "classifier is 'svc'"),
         ("fusion", {"selection": "best"}, "selection is 'best'"),
@@ -398,13 +400,15 @@ def test_networks_as_dicts():
 def test_a_file_or_an_option_is_not_for_two_networks(options):
     with pytest.raises(ValueError, match="2 networks.*backbone"):
         make_recipe("breast_ultrasound_features", **options)
+    with pytest.raises(ValueError, match="0 networks"):
+        make_recipe("handcrafted", **options)
     (weights, alpha) = (options.get(name) for name in ("weights", "backbone_options"))
     recipe = make_recipe("breast_ultrasound_features", backbone="mobilenet_v2", **options)
     deep = recipe.get_params()["features__transformer__deep_1__transformer"]
     assert (deep.weights, deep.backbone_options) == (weights or "imagenet", alpha)
 
 
-QUICK = ("fusion", "breast_ultrasound_features")
+QUICK = ("fusion", "handcrafted", "breast_ultrasound_features")
 
 
 @pytest.mark.network

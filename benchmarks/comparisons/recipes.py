@@ -79,6 +79,7 @@ def frozen(folder):
         for network in (VGG, INCEPTION, MOBILENET)
     }
     return {
+        "handcrafted": make_recipe("handcrafted", **store),
         "two_tap_mobilenet": make_recipe("two_tap_mobilenet", **MOBILENET, **store),
         "mobilenet_intensity": make_recipe("mobilenet_intensity", **MOBILENET, **store),
         "enhanced_crop": make_recipe("enhanced_crop", **VGG, **store),

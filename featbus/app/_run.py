@@ -78,6 +78,8 @@ def run_app(
 
     Examples
     --------
+    On the command line: ``featbus app model.skops``
+
     >>> from featbus.app import run_app
     >>> run_app("model.skops")  # doctest: +SKIP
     """

@@ -93,6 +93,8 @@ def audit(
 
     Examples
     --------
+    On the command line: ``featbus audit scans --groups groups.csv``
+
     >>> from featbus.commands import audit
     >>> report = audit("scans", "groups.csv")  # doctest: +SKIP
     """
@@ -101,13 +103,13 @@ def audit(
     settings = {"n_jobs": n_jobs, "random_state": random_state, "verbose": verbose}
     dataset = load_dataset(data, masks=masks, groups=groups, strict=strict)
     dataset, report = audit_dataset(dataset, cv, on_error, max_images=max_images, **settings)
-    say(f"{dataset.name}\n{report}", *list_leaks(report, dataset))
+    say(dataset.name, report, *list_leaks(report, dataset))
     if output is not None:
         suggested = dataset.frame[["file"]].assign(group=report.suggested_groups)
         if report.suggested_groups.note:
             suggested["origin"] = FOUND
         _files.write_table(suggested, output)
-        say(f"\nWrote the suggested groups to {os.fspath(output)}")
+        say("", f"Wrote the suggested groups to {os.fspath(output)}")
     return report
 
 
@@ -258,6 +260,8 @@ def honesty(
 
     Examples
     --------
+    On the command line: ``featbus honesty scans --groups groups.csv -o honesty``
+
     >>> from featbus.commands import honesty
     >>> result = honesty("Dataset_BUSI_with_GT", groups="groups.csv")  # doctest: +SKIP
     """
@@ -290,7 +294,7 @@ def honesty(
         **settings,
     )
     result = _data.add_notes(result, dataset, cv)
-    options.say(f"\n{result}\n")
+    options.say("", result, "")
     with _files.written_together(output / _TABLE, output / _FIGURE) as folder:
         result.plot().savefig(folder / _FIGURE, format="png", dpi=150)
         _files.write_table(result.to_table(), folder / _TABLE)

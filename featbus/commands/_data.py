@@ -1,5 +1,6 @@
 """The labeled images of a command: loaded, checked before hours of work, and split."""
 
+import sys
 import warnings
 from dataclasses import replace
 from numbers import Integral
@@ -17,8 +18,10 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from featbus.datasets import GroupsWarning, load_dataset
 from featbus.datasets._files import quote
 from featbus.evaluation._evaluation import RESERVED
+from featbus.evaluation._metrics import Printed
 from featbus.evaluation._report import tabulate_subgroups
 from featbus.evaluation.splits import as_text, check_overlap, split_by_value
+from featbus.files import escape
 from featbus.groups import N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
 from featbus.parameters import (
@@ -31,6 +34,7 @@ from featbus.parameters import (
 
 _SUBGROUPS = ("site", "manufacturer", "model", "view", "side")  # columns of a frame
 SHOWN = 20  # files that are named, of many
+_NARROWEST = 8  # characters of a column of a table
 _CALIBRATION = 5  # folds in which a recipe's probabilities are calibrated
 # The command line is made from annotations, and would offer to construct these classes.
 DataFrame = FeatureStore = Any
@@ -44,16 +48,63 @@ CONSTRAINTS = {
 
 
 def check_options(parameters):
-    """Check the parameters of a command; return them, and ``say``, which prints if `verbose`."""
+    """Check the parameters of a command; return them, and ``say``, which shows if `verbose`."""
     if str(parameters.get("cv")).isdecimal():  # the command line passes text
         parameters["cv"] = int(parameters["cv"])
     check_parameters(CONSTRAINTS, parameters)
-
-    def say(*texts):
-        if parameters["verbose"]:
-            print("\n".join(filter(None, texts)))
-
+    say = show if parameters["verbose"] else hide
     return SimpleNamespace(say=say, **parameters)
+
+
+def hide(*parts):
+    """Show nothing."""
+
+
+def show(*parts):
+    """Print texts, tables and results; on a terminal, in color and no wider than it is.
+
+    Parameters
+    ----------
+    *parts : str, DataFrame, Evaluation, ProtocolComparison or AuditReport
+        Each begins a new line.
+    """
+    draw = _draw if sys.stdout.isatty() else _print
+    for part in parts:
+        draw(part)
+
+
+def _print(part):
+    print(part.to_string(index=False) if isinstance(part, pd.DataFrame) else part)
+
+
+def _draw(part):
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(markup=False, emoji=False)
+    if isinstance(part, Printed):
+        show(part._table().reset_index(names=""), "", *part._lines())
+    elif not isinstance(part, pd.DataFrame):
+        text = Text(str(part))
+        text.highlight_regex(r"(?im)^leak\b.*", "red")
+        text.highlight_regex(r"(?im)^warning\b.*", "yellow")
+        console.print(text)
+    elif len(part.columns) * _NARROWEST > console.width:
+        _print(part)
+    else:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for number, name in enumerate(part):
+            table.add_column(name, overflow="fold", no_wrap=number == 0)
+        for row in part.itertuples(index=False):
+            table.add_row(*map(_format, row))
+        console.print(table)
+
+
+def _format(cell):
+    text = f"{cell:.6g}" if isinstance(cell, float) else str(cell)
+    return "" if pd.isna(cell) else escape(text)
 
 
 def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")):
@@ -98,9 +149,9 @@ def judging_of(options, dataset):
 
 
 def describe_subgroups(result):
-    """Return the table of subgroups as text, empty if there are none."""
+    """Return the table of subgroups and an empty line; nothing if there are none."""
     table = tabulate_subgroups(result)
-    return f"{table.to_string(index=False)}\n" if len(table) else ""
+    return [table, ""] if len(table) else []
 
 
 def find_class(pos_label, names):
@@ -211,7 +262,7 @@ def leave_out(dataset, errors, on_error, verbose=False):
     rest.left_out = dataset.frame["file"].iloc[failed].tolist()
     if verbose:
         lines = (f"{file}: {error.reason}" for file, error in zip(rest.left_out, errors))
-        print(_describe_left_out(rest), *first_lines(lines), sep="\n")
+        show(_describe_left_out(rest), *first_lines(lines))
     return rest
 
 

@@ -82,10 +82,10 @@ def evaluate_model(options):
     compared = compare_scores(result, (card.get("scores") or {}) if is_alike else {})
     if not is_alike:
         options.say(f"The scores of the card are not compared: they are by {card['judged']}.")
-    options.say(f"\n{result}\n", _data.describe_subgroups(result))
+    options.say("", result, "", *_data.describe_subgroups(result))
     for name, table in ((_COMPARED, compared), ("Calibration", result.calibration())):
         if len(table):
-            options.say(f"{name}:\n{table.round(3).to_string(index=False)}\n")
+            options.say(f"{name}:", table.round(3), "")
     result = replace(result, tables={_COMPARED: compared} if len(compared) else {})
     return dataset, result
 

@@ -129,6 +129,8 @@ def extract(
 
     Examples
     --------
+    On the command line: ``featbus extract scans --groups groups.csv -o features.csv``
+
     >>> import tempfile
     >>> from pathlib import Path
     >>> from skimage.io import imsave
@@ -221,8 +223,7 @@ def make_recipe(name, options, **others):
         for source in find_networks(recipe):
             source.check_weights()
     except OSError as error:
-        leave_out = "In the recipes fusion and breast_ultrasound_features, --options.backbone null"
-        raise OSError(f"{error} {leave_out} leaves networks out.") from error
+        raise OSError(f"{error} The recipe handcrafted needs no network.") from error
     return recipe
 
 

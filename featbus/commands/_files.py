@@ -195,4 +195,4 @@ def finish_table(table, options, found):
     ]
     options.say(head, *first_lines(lines))
     if options.output is None:
-        options.say(table.to_string(index=False))
+        options.say(table)

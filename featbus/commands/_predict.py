@@ -92,6 +92,8 @@ def predict(
 
     Examples
     --------
+    On the command line: ``featbus predict model.skops new -o predictions.csv``
+
     >>> from featbus.commands import predict
     >>> table = predict("model.skops", "new patients")  # doctest: +SKIP
     >>> table["predicted"].tolist()  # doctest: +SKIP

@@ -30,7 +30,7 @@ _PUBLIC = ("BUSI", "mini-MIAS")  # data sets whose name is no secret
 def train(
     data: PathLike,
     *,
-    recipe: str,
+    recipe: str = "handcrafted",
     output: PathLike,
     masks: PathLike | None = None,
     groups: PathLike | DataFrame | None = None,
@@ -60,7 +60,7 @@ def train(
     ----------
     data : path-like
         Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`.
-    recipe : str
+    recipe : str, default="handcrafted"
         Name of the recipe, see `featbus.recipes.list_recipes`.
     output : path-like
         The model file to write, ``model.skops``. The report of the evaluation,
@@ -147,6 +147,8 @@ def train(
 
     Examples
     --------
+    On the command line: ``featbus train scans --groups groups.csv -o model.skops``
+
     >>> from featbus.commands import train
     >>> evaluation, report = train(  # doctest: +SKIP
     ...     "scans", recipe="mobilenet_intensity", output="model.skops", groups="groups.csv"
@@ -213,7 +215,8 @@ def evaluate(
     data : path-like
         Folder of BUSI, of mini-MIAS, or with one folder per class, see `load_dataset`.
     recipe : str, default=None
-        Name of the recipe, see `featbus.recipes.list_recipes`.
+        Name of the recipe, see `featbus.recipes.list_recipes`. None: "handcrafted", unless there is
+        a `model`.
     model : path-like, default=None
         Instead of a recipe, a model that `train` wrote, for data that it was not trained on. It is
         not fitted again. What is printed and written compares its scores with those of its card,
@@ -279,8 +282,8 @@ def evaluate(
     FileNotFoundError
         If a folder does not exist.
     ValueError
-        If a parameter is invalid, or the data cannot be used; if both or neither of `recipe` and
-        `model` are given; if the data have a class that the model does not know.
+        If a parameter is invalid, or the data cannot be used; if both `recipe` and `model` are
+        given; if the data have a class that the model does not know.
 
     See Also
     --------
@@ -289,6 +292,8 @@ def evaluate(
 
     Examples
     --------
+    On the command line: ``featbus evaluate scans --groups groups.csv -o report.html``
+
     >>> from featbus.commands import evaluate
     >>> result = evaluate(  # doctest: +SKIP
     ...     "scans", recipe="mobilenet_intensity", output="report.html", groups="groups.csv"
@@ -296,11 +301,12 @@ def evaluate(
     """
     options = _data.check_options(locals())
     _files.check_output(output, ".html")
-    if (recipe is None) == (model is None):
+    if recipe is not None and model is not None:
         raise InvalidParameterError(
             f"recipe is {recipe!r} and model is {model!r}, expected one of the two."
         )
     if model is None:
+        options.recipe = recipe or "handcrafted"
         dataset, result, report = _evaluate(options, memory)
     else:
         dataset, result, report = *_external.evaluate_model(options), None
@@ -316,7 +322,7 @@ def _evaluate(options, memory):
     pipeline = _extract.make_recipe(options.recipe, options, memory=memory, **settings)
     settings["verbose"] = options.verbose
     dataset = _data.load_labeled(options)
-    options.say(describe_dataset(dataset), _data.describe_split(cv, dataset))
+    options.say(*filter(None, [describe_dataset(dataset), _data.describe_split(cv, dataset)]))
     positive = _data.find_class(options.pos_label, dataset.target_names)
     pipeline = _tune(_data.fit_to_data(pipeline, dataset, options), dataset, options)
     dataset, report = _audit.audit_dataset(
@@ -346,7 +352,7 @@ def _evaluate(options, memory):
         aim = f"a sensitivity of {options.sensitivity}"
         protocol += f"\nThreshold chosen within each training part for {aim}."
     result = _data.add_notes(replace(result, protocol=protocol), dataset, cv)
-    options.say(f"\n{result}\n", _data.describe_subgroups(result))
+    options.say("", result, "", *_data.describe_subgroups(result))
     return dataset, result, report
 
 

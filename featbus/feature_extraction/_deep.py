@@ -544,6 +544,8 @@ def list_backbones() -> pd.DataFrame:
 
     Examples
     --------
+    On the command line: ``featbus backbones``
+
     >>> from featbus import list_backbones
     >>> table = list_backbones()
     >>> small = table.loc[table["bytes"] < 10e6, ["name", "C4", "C5"]]

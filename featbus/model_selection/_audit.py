@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from numbers import Integral
+from shutil import get_terminal_size
 from textwrap import fill
 from typing import Any
 
@@ -145,10 +146,10 @@ class AuditReport:
         }
 
     def __repr__(self):
-        lines = [fill(f"Audit {self.outcome}: {self.verdict}", 100), fill(self.protocol, 100), ""]
+        lines = [_fill(f"Audit {self.outcome}: {self.verdict}"), _fill(self.protocol), ""]
         for check in self.checks.itertuples():
             lines.append(f"{check.severity:9}{check.check}")
-            lines += [_indent(text) for text in (check.finding, check.remedy) if text]
+            lines += [_fill(text, " " * 9) for text in (check.finding, check.remedy) if text]
         return "\n".join(lines)
 
     def _repr_html_(self):
@@ -156,8 +157,9 @@ class AuditReport:
         return f"<p>{title}</p>{self.checks.style.hide().format(escape='html').to_html()}"
 
 
-def _indent(text):
-    return fill(text, 100, initial_indent=" " * 9, subsequent_indent=" " * 9)
+def _fill(text, indent=""):
+    width = min(100, get_terminal_size((100, 0)).columns)
+    return fill(text, width, initial_indent=indent, subsequent_indent=indent)
 
 
 def audit(

@@ -255,6 +255,10 @@ def fetch_weights(
     ValueError
         If there is no such network or option, a parameter is missing or invalid, or the file holds
         the weights of another network, or no model that `featbus.DeepFeatures` can use.
+
+    Examples
+    --------
+    On the command line: ``featbus weights fetch vgg16 --out bundle``
     """
     check_parameters({"input_size": [PairOf(POSITIVE_INTEGER), None]}, {"input_size": input_size})
     if source is not None and not os.path.isfile(source):
@@ -320,6 +324,10 @@ def list_weights(folder: str | os.PathLike | None = None) -> Any:
         If there is no such bundle.
     ValueError
         If the index is damaged, or no bundle is named.
+
+    Examples
+    --------
+    On the command line: ``featbus weights list bundle``
     """
     import pandas as pd
 
