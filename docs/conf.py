@@ -164,23 +164,24 @@ sphinx_gallery.notebook.rst2md = lambda text, *args: rst_to_markdown(replace_rol
 
 
 def write_backbones(app):
-    """Write the table of backbones of the user guide."""
-    path = _HERE / "api" / "generated" / "backbones.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the tables of backbones of the user guide."""
+    folder = _HERE / "api" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
     table = featbus.list_backbones()
+    name = "``" + table["name"] + "``"
+    stages = table[["C2", "C3", "C4", "C5"]].map("{:,}".format)
     options = [", ".join(f"``{name}``" for name in BACKBONES[row].options) for row in table["name"]]
-    table = pd.DataFrame(
-        {
-            "Backbone": "``" + table["name"] + "``",
-            "Input": table["input_size"],
-            "Parameters": table["parameters"].map("{:,}".format),
-            **{stage: table[stage].map("{:,}".format) for stage in ("C2", "C3", "C4", "C5")},
-            "Top-1": table["top_1"].map("{:.1f}".format).replace("nan", ""),
-            "Preprocessing": table["preprocessing"],
-            "Options": options,
-        }
-    )
-    table.to_csv(path, index=False)
+    networks = {
+        "Backbone": name,
+        "Input": table["input_size"],
+        "Parameters": table["parameters"].map("{:,}".format),
+        "Top-1": table["top_1"].map("{:.1f}".format).replace("nan", ""),
+        "Preprocessing": table["preprocessing"],
+    }
+    pd.DataFrame(networks).to_csv(folder / "backbones.csv", index=False)
+    pd.DataFrame({"Backbone": name, **stages}).to_csv(folder / "stages.csv", index=False)
+    options = pd.DataFrame({"Backbone": name, "Options": options})
+    options[options["Options"] != ""].to_csv(folder / "options.csv", index=False)
 
 
 def find_own_name(app, env, node, contnode):

@@ -5,7 +5,7 @@ python benchmarks/comparisons/robustness.py DATA [--images 40] [--only table|sco
 DATA has the folders ``busi``, with ``groups.csv``, and ``weights``. Images are cropped to the
 lesion, as an expert outlined it, and 30 % of its height and width at each side.
 
-"table" writes ``docs/user_guide/robustness.csv``: the robustness of each family on lesions that are
+"table" writes ``docs/user_guide/robustness*.csv``: the robustness of each family on lesions that are
 drawn with a fixed seed, one of each group of near-duplicates, with the default perturbations. HOG
 and MobileNetV2 (alpha 0.35, three stages) see a square crop around the mask, which moves with it;
 all others the masked image. Cells of perturbations: share of columns with an ICC of at least 0.75,
@@ -55,6 +55,11 @@ from featbus.masks import inside_mask
 from featbus.model_selection import PERTURBATIONS
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "user_guide" / "robustness.csv"
+TABLES = {  # the suffixes of the files, and the columns of each
+    "": ["columns", "median ICC", "kept", "overall"],
+    "_outline": ["grow", "shrink", "contour"],
+    "_image": ["rotation", "translation", "noise", "spacing"],
+}
 FIXED = {"levels": 16, "intensity_range": (0, 1)}
 MARGIN = 0.3
 
@@ -187,7 +192,8 @@ def main():
     families = make_families(options.data / "weights")
     if options.only != "scores":
         table = make_table(families, data, options.images)
-        table.to_csv(TABLE)
+        for suffix, columns in TABLES.items():
+            table[columns].to_csv(TABLE.with_stem(f"{TABLE.stem}{suffix}"))
         print(table.to_string(), flush=True)
     if options.only != "table":
         with tempfile.TemporaryDirectory() as folder:
