@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from pandas.api.types import is_scalar
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
@@ -103,11 +104,15 @@ class _BatchFunction:
         if rows is None:
             rows = np.full((len(items), len(names)), np.nan, self._dtype)
         self._dtype = rows.dtype
-        if items and not is_path(items[0]):
-            del columns[self.column]
-        columns |= zip(names, rows.T)
+        added = dict(zip(names, rows.T))
         if self.bus.on_error == "nan":
-            columns["error"] = np.array(reasons, dtype=object)
+            added["error"] = np.array(reasons, dtype=object)
+        if clash := sorted(columns.keys() & added):
+            raise ValueError(f"The batch has columns {clash}, as the features. Rename them.")
+        are_paths = [is_path(item) for item in items if is_path(item) or not is_scalar(item)]
+        if are_paths and not any(are_paths):
+            del columns[self.column]
+        columns |= added
         return pd.DataFrame(columns, batch.index) if isinstance(batch, pd.DataFrame) else columns
 
     def _transform(self, items, reasons):
