@@ -345,6 +345,7 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
                 if isinstance(line, str):
                     failed.append((partition, line))
                     continue
+                lines.pop(old, None)
                 columns = columns or line["columns"]
                 if line["columns"] != columns:
                     directory.remove(line["partition"])
@@ -354,7 +355,6 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
                         f"{np.dtype(kind)}, expected {expected} of {np.dtype(others)} as in the "
                         "other partitions. Use Resize first."
                     )
-                lines.pop(old, None)
                 written[line["partition"]] = line
                 progress.update(line["rows"])
                 if time.monotonic() > saved + _PAUSE:

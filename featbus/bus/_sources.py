@@ -195,8 +195,8 @@ def _list_address(address):
     with as_os_errors(address):
         fs, root = open_address(address)
         for _, _, files in fs.walk(root, detail=True, on_error="raise"):
-            for info in files.values():
-                if "/." not in "/" + info["name"].removeprefix(root):
+            for name, info in files.items():  # without a name, it stands for a folder
+                if name and "/." not in "/" + info["name"].removeprefix(root):
                     yield _of_info(fs, info)
 
 

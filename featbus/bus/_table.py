@@ -262,7 +262,8 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         transformers with `partial_fit`, such as `sklearn.preprocessing.StandardScaler` and
         `sklearn.decomposition.IncrementalPCA`, or that learn nothing, and such a classifier.
     batch_size : int, default=10_000
-        Number of rows in memory, above 1,000 rounded down to whole thousands. `IncrementalPCA` needs at least as many as components.
+        Number of rows in memory, above 1,000 rounded down to whole thousands. `IncrementalPCA`
+        needs at least as many as components.
     max_iter : int, default=5
         How often a classifier with `partial_fit` gets all rows. Transformers get them once.
     random_state : int, RandomState or None, default=None
