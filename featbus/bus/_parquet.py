@@ -18,12 +18,11 @@ from tqdm.auto import tqdm
 from featbus.bus._fingerprint import check_key, describe_transformer, try_digest
 from featbus.bus._sources import (
     as_os_errors,
-    describe_source,
     list_partitions,
     open_address,
     opened,
 )
-from featbus.files import written_whole
+from featbus.files import as_unicode, written_whole
 from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError
 
@@ -130,7 +129,7 @@ class Task:
     def __init__(self, bus, transformer, key, directory):
         self.bus, self._transformer, self.key = bus, transformer, key
         self.directory = directory
-        self.description = f"{describe_transformer(transformer)} {key.hex()}"
+        self._description = describe_transformer(transformer)
         self._config = get_config()  # of scikit-learn: other threads have their own
         self._names = None
         with suppress(AttributeError, ValueError):  # of a transformer without names
@@ -201,7 +200,7 @@ class Task:
         if rows is None:
             rows = np.full((len(errors), columns[0]), np.nan, columns[1])
         header = {
-            "transformer": describe_transformer(self._transformer),
+            "transformer": self._description,
             "fingerprint": self.key.hex(),
             "stamp": partition.stamp(),
             "left_out": n_left_out,
@@ -314,7 +313,9 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
         raise ValueError(f"{directory.name!r} is inside the source. Name another directory.")
     before, lines = directory.manifest()
     first = next(partitions)
-    header = {"source": describe_source(source, first.entries[0]), "transformer": task.description}
+    name = f"images from {first.entries[0].path or first.entries[0].stamp} on"
+    name = as_unicode(source) if is_path(source) else name
+    header = {"source": name, "transformer": task.key.hex()}
     found = directory.list()
     others = [name for name in header if before.get(name) != header[name]]
     if others and (before or found):

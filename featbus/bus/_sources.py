@@ -74,11 +74,6 @@ class Partition(NamedTuple):
         return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
 
 
-def describe_source(source, first):
-    """Return what a source is called: its path, or the first entry of a list."""
-    return as_unicode(source) if is_path(source) else f"images from {first.path or first.stamp} on"
-
-
 def list_partitions(source, n_bytes):
     """Yield the partitions of a source.
 
@@ -215,8 +210,7 @@ def _list_shards(pattern):
         if not names:
             raise FileNotFoundError(f"Found no tar files {pattern!r}.")
         for name in names:
-            is_remote = "://" in pattern
-            entry = _of_info(fs, fs.info(name)) if is_remote else _as_entry(name)
+            entry = _of_info(fs, fs.info(name)) if "://" in pattern else _as_entry(name)
             yield entry._replace(kind="tar")
 
 
@@ -253,7 +247,9 @@ def _list_table(frames, folder):
 
 
 def _as_text(cell):
-    if isinstance(cell, float) and cell.is_integer():  # of a column with missing values
+    if (
+        isinstance(cell, (float, np.floating)) and cell.is_integer()
+    ):  # of a column with missing values
         cell = int(cell)
     return None if cell is None else str(cell).encode("utf-8", "backslashreplace").decode()
 

@@ -117,14 +117,13 @@ class FeatureTable:
 
     def __getitem__(self, rows):
         rows, *columns = rows if isinstance(rows, tuple) else (rows,)
+        positions = self._positions[rows]
         part = object.__new__(type(self))
         vars(part).update(vars(self))
-        part._positions = np.atleast_1d(self._positions[rows])
-        if np.ndim(self._positions[rows]) == 0:
-            return np.asarray(part)[0, *columns]
-        if any(c is not ... and c != slice(None) for c in columns):
-            return np.asarray(part)[:, *columns]
-        return part
+        part._positions = np.atleast_1d(positions)
+        if np.ndim(positions) == 1 and all(column is ... for column in columns):
+            return part  # as for scikit-learn's X[rows, ...]
+        return np.asarray(part)[0 if np.ndim(positions) == 0 else slice(None), *columns]
 
     def __array__(self, dtype=None, copy=None):
         array = np.empty(self.shape, self.dtype)
