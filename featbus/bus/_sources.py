@@ -247,9 +247,7 @@ def _list_table(frames, folder):
 
 
 def _as_text(cell):
-    if (
-        isinstance(cell, (float, np.floating)) and cell.is_integer()
-    ):  # of a column with missing values
+    if isinstance(cell, (float, np.floating)) and cell.is_integer():  # beside missing ones
         cell = int(cell)
     return None if cell is None else str(cell).encode("utf-8", "backslashreplace").decode()
 

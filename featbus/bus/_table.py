@@ -333,8 +333,8 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `y` is no target of a classifier, or has missing values; or if a step that learns
-            has no `partial_fit`.
+            If `y` is no target of a classifier, or has missing values; if a step that learns has
+            no `partial_fit`; or if an XGBClassifier cannot be trained in batches.
         """
         check_parameters(self._parameter_constraints, self.get_params(deep=False))
         X, y = self._check_rows(X, y=y)
