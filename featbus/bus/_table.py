@@ -219,8 +219,8 @@ class HashedGroupKFold(GroupKFold):
     >>> groups = np.array(["anna", "anna", "berta", "carla"])
     >>> for train, test in HashedGroupKFold(2).split(groups, groups=groups):
     ...     print(train, test)
-    [3] [0 1 2]
     [0 1 2] [3]
+    [3] [0 1 2]
     """
 
     def __init__(self, n_splits: int = 5) -> None:
