@@ -157,6 +157,16 @@ def test_a_batch_function(as_table, kind, paths, log):
     assert len(empty["mean"]) == 0
 
 
+@pytest.mark.parametrize("some", [[None, 0], [0, None], [None, None]])
+def test_a_batch_function_keeps_the_column_of_paths(some, paths, log):
+    function = FeatureBus(CountingMean(log=log), on_error="nan").as_batch_function()()
+    found = function(pd.DataFrame({"path": [None if i is None else paths[i] for i in some]}))
+    assert list(found) == ["path", "mean", "size", "error"]
+    for name in ("mean", "error"):
+        with pytest.raises(ValueError, match=rf"has columns \['{name}'\]"):
+            function({"path": paths[:1], name: ["of the user"]})
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("transformer", [CountingMean(log=os.devnull), HOG(pixels_per_cell=4)])
 def test_a_batch_function_with_bad_images(transformer, paths):

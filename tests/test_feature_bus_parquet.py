@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from _spies import CountingMean, count, write_images
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from featbus import LBP, FeatureBus, FeatureStore, FeatureTable, ThresholdSegmenter
+from featbus import LBP, FeatureBus, FeatureStore, FeatureTable, ImageLoader, ThresholdSegmenter
 from featbus.bus import digest_image
 from featbus.images import ImageError
 from featbus.io import SpacedImage
@@ -155,13 +156,16 @@ def test_a_changed_file(change, bus, paths, directory, log):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda bus, d: bus.set_params(transformer__factor=2), "other rows"),
+        (
+            lambda bus, d: bus.set_params(transformer__factor=2),
+            "rows of another transformer: found",
+        ),
         (lambda bus, d: (d / "a.parquet").touch(), "a.parquet' is not a partition"),
         (lambda bus, d: (d / "a").mkdir(), "a' is not a partition"),
-        (lambda bus, d: (d / "_manifest.jsonl").unlink(), "other rows"),
+        (lambda bus, d: (d / "_manifest.jsonl").unlink(), "rows of another source and transformer"),
         (lambda bus, d: (d / "_manifest.jsonl").write_text("{}\n["), "jsonl' is damaged"),
         (lambda bus, d: noise(12), r"found .*000\).png.* expected .*[0-9a-f]{32}"),
-        (lambda bus, d: d.with_name("images"), "other rows"),
+        (lambda bus, d: d.with_name("images"), "rows of another source: found"),
     ],
     ids=["parameter", "file", "folder", "manifest", "damage", "images", "source"],
 )
@@ -242,6 +246,45 @@ def test_a_file_that_changes_while_its_row_is_computed(paths, directory):
     assert len(pd.read_parquet(directory)) <= 7
 
 
+def flatten(X):
+    return np.reshape(X, (len(X), -1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["mask", "spacing"])
+def test_a_masked_file_that_changes_while_its_row_is_computed(kind, paths, directory):
+    def overwrite(X):
+        rows = [[float(np.asarray(image).mean())] for image in X]
+        cv2.imwrite(str(paths[0]), np.zeros((12, 12), np.uint8))
+        return np.array(rows)
+
+    cv2.imwrite(str(paths[1]), np.eye(12, dtype=np.uint8) * 255)
+    source = pd.DataFrame({"path": paths[:1], "mask": paths[1:2]})
+    if kind == "spacing":
+        source = [SpacedImage(paths[0], 0.1)]
+    bus = FeatureBus(FunctionTransformer(overwrite)).fit([np.zeros((12, 12), np.uint8)])
+    cv2.imwrite(str(paths[0]), noise(1)[0])
+    with pytest.raises(ImageError, match="the file was changed"):
+        bus.to_parquet(source, directory)
+
+
+def test_names_of_features_that_are_those_of_other_columns(directory):
+    bus = FeatureBus(FunctionTransformer(feature_names_out=lambda *_: np.array(["error", "b"])))
+    with pytest.raises(ValueError, match=r"cannot have the names \['error'\]"):
+        bus.to_parquet(noise(2), directory)
+
+
+def test_kept_partitions_with_other_columns(paths, directory):
+    bus = FeatureBus(make_pipeline(ImageLoader(), FunctionTransformer(flatten)), batch_size=1)
+    bus.to_parquet(paths, directory, partition_bytes=1)
+    cv2.imwrite(str(paths[0]), np.zeros((6, 6), np.uint8))
+    with pytest.raises(ValueError, match="gave 144 columns of .*, expected 36 of"):
+        bus.to_parquet(paths, directory, partition_bytes=1)
+    with pytest.warns(UserWarning, match="did not finish"):
+        table = FeatureTable(directory)
+    with pytest.raises(OSError, match="other columns"):
+        np.asarray(table)
+
+
 def test_images_of_different_sizes_are_named(directory):
     images = [*noise(4) / 255, *_spies.noise(3, (12, 16)) / 255]
     bus = FeatureBus(FunctionTransformer(np.max, kw_args={"axis": 1}))
@@ -292,9 +335,11 @@ def test_a_write_that_fails(error, bus, paths, directory, log, monkeypatch):
     (first,) = partitions(directory)
     assert sorted(path.name for path in directory.iterdir()) == ["_manifest.jsonl", first]
     computed = count(log)
-    n_rows = len(FeatureTable(directory))
+    with pytest.warns(UserWarning, match="did not finish.* Run it again"):
+        n_rows = len(FeatureTable(directory))
     assert 0 < n_rows < computed
     assert len(write(bus, paths, directory)) == 24
+    assert len(FeatureTable(directory)) == 24  # without a warning
     assert count(log) == computed + 24 - n_rows
 
 
@@ -322,5 +367,7 @@ def test_rows_of_a_store_come_back_from_parquet(source, paths, tmp_path, directo
     assert other.info()["n_rows"].tolist() == [24]
     file = next(part.glob("part-*"))
     file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(FileNotFoundError, match="no rows in .*missing"):
+        other.import_parquet(tmp_path / "missing")
     with pytest.raises(ValueError, match="is damaged, or featbus did not write it"):
         FeatureStore(tmp_path / "third.sqlite").import_parquet(part)

@@ -10,6 +10,7 @@ from _adapters import find_failed_checks
 from _spies import noise, write_images
 from sklearn.base import clone
 from sklearn.decomposition import PCA, IncrementalPCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
@@ -79,6 +80,12 @@ def test_indexing_selects_rows(table, rows):
     np.testing.assert_array_equal(_safe_indexing(part, [1, 0, 1]), np.asarray(part)[[1, 0, 1]])
 
 
+@pytest.mark.parametrize("rows", [-1, np.int64(5), (3, slice(2)), (slice(9), ROWS[2]), ([1], 0)])
+def test_indexing_columns_or_a_single_row_reads_them(table, rows):
+    np.testing.assert_array_equal(table[rows], np.asarray(table)[rows])
+    np.testing.assert_array_equal(table[:, np.array([3, 1])], np.asarray(table)[:, [3, 1]])
+
+
 @pytest.mark.parametrize("harm", [None, lambda content: content[:-9], lambda content: content * 2])
 def test_files_that_are_not_those_of_the_manifest(harm, tmp_path):
     table = write_rows(tmp_path, 10_001)
@@ -99,6 +106,9 @@ def test_the_fold_of_a_group_does_not_depend_on_others():
             assert not {*some[train]} & {*some[test]}
             assert all(folds.setdefault(group, fold) == fold for group in some[test])
     assert len(folds) == 200
+    groups = np.repeat([f"patient {index}" for index in range(200)], 3)
+    inner, _ = next(HashedGroupKFold(2).split(groups, groups=groups))
+    assert len(list(HashedGroupKFold(4).split(inner, groups=groups[inner]))) == 4
     assert repr(HashedGroupKFold(3)) == "HashedGroupKFold(n_splits=3)"
     bad = {"is None": None, "has . of 9": ["a"] * 9, "missing|None": [None] * 9}
     for message, groups in bad.items():
@@ -133,7 +143,7 @@ def test_evaluate_takes_a_table(valid):
 @pytest.mark.xgboost
 @pytest.mark.parametrize("names", [["noisy", "dark"], ["c", "a", "b"]])
 def test_xgboost(table, names):
-    from xgboost import XGBClassifier
+    from xgboost import XGBClassifier, XGBRFClassifier
 
     y, array = np.array(names * 30)[:60], np.asarray(table)  # with a row of NaN
     inner = XGBClassifier(n_estimators=5, max_depth=3, max_bin=64, tree_method="hist")
@@ -142,6 +152,15 @@ def test_xgboost(table, names):
     np.testing.assert_allclose(model.predict_proba(table), expected, atol=1e-5)
     np.testing.assert_array_equal(model.predict(table), np.unique(y)[expected.argmax(axis=1)])
     assert not hasattr(model, "decision_function")
+    inner.set_params(missing=0.0)
+    zeros = np.where(array < np.median(array), 0, array)
+    model.fit(zeros, y)
+    expected = inner.fit(zeros, np.unique(y, return_inverse=True)[1]).predict_proba(zeros)
+    np.testing.assert_allclose(model.predict_proba(zeros), expected, atol=1e-5)
+    forest = XGBRFClassifier(n_estimators=2)
+    for bad in (forest, inner.set_params(early_stopping_rounds=1), XGBClassifier(objective=max)):
+        with pytest.raises(ValueError, match="cannot be trained in batches"):
+            StreamingClassifier(bad).fit(table, y)
 
 
 def test_what_it_cannot_learn_from(table, valid):
@@ -150,9 +169,18 @@ def test_what_it_cannot_learn_from(table, valid):
     for X, target, message in cases:
         with pytest.raises(ValueError, match=message):
             StreamingClassifier(SGD).fit(X, target)
-    for estimator in (SVC(), make_pipeline(PCA(2), SGD)):
-        with pytest.raises(ValueError, match=r"(SVC|PCA)\(.* has no partial_fit"):
+    fitted = StreamingClassifier(SGD).fit(valid, valid.labels)
+    for estimator in (SVC(), make_pipeline(PCA(2), SGD), FrozenEstimator(fitted.estimator_)):
+        with pytest.raises(ValueError, match=r"(SVC|PCA|Frozen.*)\(.* has no partial_fit"):
             StreamingClassifier(estimator).fit(valid, valid.labels)
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        fitted.predict(table[[]])
+
+
+def test_a_frozen_step_stays_as_it_is(valid):
+    scaler = StandardScaler().fit(np.zeros((3, 10)))
+    StreamingClassifier(make_pipeline(FrozenEstimator(scaler), SGD)).fit(valid, valid.labels)
+    assert scaler.n_samples_seen_ == 3
 
 
 def test_memory_is_that_of_a_batch(tmp_path, monkeypatch):

@@ -96,11 +96,30 @@ def test_a_folder(folder, write, tmp_path, ordered):
         (folder / name).write_bytes(b"GIF89a" + bytes(2000))
     (folder / "damaged.png").write_bytes(PNG[5][:-30])
     table = write(folder)
-    names = ["a/b/no extension", "damaged.png", "link.png"]
+    names = ["a/b/no extension", "damaged.png", "dead link.png", "link.png"]
     names += [f"scan ({index:03d}).png" for index in (0, 5, 6, 7)]
     order = np.argsort(table.paths)
     assert table.paths[order].tolist() == [str(folder / name) for name in names]
-    check(table, np.array([*MEANS[1:2], np.nan, *np.take(MEANS, [4, 0, 5, 6, 7])])[::ordered], 3)
+    means = [MEANS[1], np.nan, np.nan, *np.take(MEANS, [4, 0, 5, 6, 7])]
+    check(table, np.array(means)[::ordered], 3)
+    with pytest.raises(ValueError, match="is inside the source. Name another directory"):
+        write(folder, folder / "rows")
+
+
+def test_a_local_address(folder, write):
+    (folder / ".git").mkdir()
+    (folder / ".git" / "x.png").write_bytes(PNG[0])
+    (folder / os.fsdecode(b"M\xfcller.bmp")).write_bytes(cv2.imencode(".bmp", IMAGES[0])[1])
+    table = write(f"file://{folder}")
+    assert sorted(table.paths)[0] == str(folder / r"M\xfcller.bmp")
+    assert len(table) == 9
+    changed, before = folder / "a.bmp", np.asarray(table).copy()
+    for image in IMAGES[:2]:  # of the same size and time
+        changed.write_bytes(cv2.imencode(".bmp", image)[1])
+        os.utime(changed, (1, 1))
+        table = write(f"file://{folder}")
+    assert np.asarray(table)[table.paths == str(changed), 0] == MEANS[1]
+    assert len(before) + 1 == len(table)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "frame"])
@@ -111,19 +130,22 @@ def test_a_table(kind, folder, write, log):
     masks = ["mask.png", None, None, None, None, "missing.png"]
     whole = [str(folder / path) for path in [*paths, paths[0]]]
     frame = pd.DataFrame({"note": 1, "path": [*paths[:3], *whole[3:]], "mask": masks})
-    frame["group"] = pd.array([1, 1, 2, 3, None, 4], dtype="Int64")
-    frame["label"] = ["benign", None, *["malignant"] * 4]
+    big = 1 if kind == "frame" else 2**53 + 1  # no float
+    frame["group"] = pd.array([big, 1, 2, 3, None, 4], dtype="Int64")
+    frame["label"] = ["benign", None, "NA", "None", "malignant", "malignant"]
     if kind == "frame":
+        frame["group"] = frame["group"].astype(float)
+        frame["label"] = frame["label"].fillna("")
         source = frame.assign(path=whole, mask=[folder / "mask.png", *masks[1:]])
     else:
-        source = folder / f"table.{kind}"
+        source = folder / f"TABLE.{kind.upper()}"
         frame.to_csv(source) if kind == "csv" else frame.to_parquet(source)
     for _ in range(2):
         table = write(source)
         check(table, [MASKED, *MEANS[1:3], np.nan, np.nan, np.nan])
         assert table.paths.tolist() == whole
-        assert table.groups.tolist() == ["1", "1", "2", "3", None, "4"]
-        assert table.labels.tolist() == ["benign", None, *["malignant"] * 4]
+        assert table.groups.tolist() == [str(big), "1", "2", "3", None, "4"]
+        assert table.labels.tolist() == ["benign", None, "NA", "None", "malignant", "malignant"]
     assert count(log) == 3
     cv2.imwrite(str(folder / "mask.png"), 255 - MASK)
     assert np.asarray(write(source))[0, 0] != MASKED
@@ -140,16 +162,34 @@ def test_a_table(kind, folder, write, log):
         ("nothing.csv", OSError, "nothing.csv"),
         ("gap.csv", ValueError, "a line without a path"),
         ("gap.parquet", OSError, "gap.parquet"),
+        ("latin.csv", OSError, "latin.csv.*Unicode.*Save it as CSV, in UTF-8"),
+        ("ragged.csv", OSError, "ragged.csv.*Expected 1 fields in line 3"),
+        ("table.csv.gz", ValueError, "table.csv.gz' is a file, expected a folder"),
         ("nosuch://bucket/images", OSError, "Cannot use 'nosuch://bucket/images'"),
     ],
 )
 def test_bad_sources(source, error, message, write, tmp_path):
     (tmp_path / "empty").mkdir()
     texts = {"nopath": "image\na.png", "nothing": "", "gap": "path,mask\n,a.png"}
+    texts |= {"latin": "path\nM\xfcller.png", "ragged": "path\na.png\nb,c", "table": ""}
     if (name := source.partition(".")[0]) in texts:
-        (tmp_path / source).write_text(texts[name])
+        (tmp_path / source).write_text(texts[name], "latin-1")
     with pytest.raises(error, match=message):
         write(source if "://" in source else tmp_path / source)
+
+
+@pytest.mark.parametrize("source", [[], pd.DataFrame({"path": []}), pd.DataFrame({"image": [1]})])
+def test_a_fitted_bus_without_images(source, tmp_path, log):
+    bus = FeatureBus(CountingMean(log=log)).fit(IMAGES)
+    with pytest.raises(ValueError, match="empty batch|Found no images|expected 'path'"):
+        bus.to_parquet(source, tmp_path / "rows")
+
+
+def test_a_line_that_ends_with_a_comma(folder, write):
+    (folder / "table.csv").write_text("path,label\nscan (000).png,benign,\n")
+    table = write(folder / "table.csv")
+    assert table.paths.tolist() == [str(folder / "scan (000).png")]
+    assert table.labels.tolist() == ["benign"]
 
 
 SAMPLES = {
@@ -185,15 +225,75 @@ def test_tar_files(suffix, mode, write, tmp_path, log, monkeypatch):
     check(write(second, tmp_path / "one"), [MEANS[5]])  # a name, not a pattern
 
 
-@pytest.mark.parametrize("kind", ["cut", "cut.gz", "text", "json"])
+def test_a_mask_belongs_to_the_image_of_its_name(write, tmp_path):
+    other = cv2.imencode(".png", 255 - MASK)[1].tobytes()
+    members = {"a.left.png": PNG[0], "a.left.mask.png": MASK_PNG, "a.right.png": PNG[0]}
+    members |= {"a.mask.right.png": other, "b.png": PNG[0], "b.lesion.mask.png": MASK_PNG}
+    members |= {"c.left.png": PNG[0], "c.left.mask.png": MASK_PNG, "c.right.png": PNG[0]}
+    members |= {"d.png": PNG[0], "d.1.mask.png": MASK_PNG, "d.2.mask.png": MASK_PNG}
+    write_tar(tmp_path / "0.tar", members)
+    right = with_mask(IMAGES[0], MASK == 0).mean()
+    table = write(tmp_path / "0.tar")
+    order = np.argsort(table.paths)
+    check(table[order], [MASKED, right, MASKED, MASKED, MEANS[0], np.nan])
+    assert "a.left.mask.png" in table.failures()["error"].iloc[0]
+
+
+def test_members_that_are_no_files_or_there_twice(write, tmp_path):
+    write_tar(tmp_path / "0.tar", {"a.png": PNG[0]})
+    with tarfile.open(tmp_path / "0.tar", "a") as tar:
+        for name, kind in {"b.png": tarfile.LNKTYPE, "c.png": tarfile.SYMTYPE}.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "a.png"
+            tar.addfile(info)
+    write_tar(tmp_path / "1.tar", {"a.png": PNG[0], "a.cls": b"", "m.mask.png": MASK_PNG})
+    write_tar(tmp_path / "1.tar", {"./a.png": b"", "./a.cls": b"", "m.mask.tif": b""}, "a")
+    failures = write(tmp_path / "*.tar").failures()
+    names = "0.tar::b.png", "0.tar::c.png", "1.tar::./a.png", "1.tar::./a.cls", "1.tar::m.mask.tif"
+    assert failures["path"].tolist() == [str(tmp_path / name) for name in names]
+    assert failures["error"].str.contains("link").tolist() == [True] * 2 + [False] * 3
+    assert failures["error"].str.contains("twice").tolist() == [False] * 2 + [True] * 3
+
+
+def test_odd_texts_in_tar_files(write, tmp_path):
+    members = {os.fsdecode(b"M\xfcller.png"): PNG[0], "a.png": PNG[1], "b.png": PNG[2]}
+    members |= {"a.json": rb'{"group": "\ud800", "label": 1.0}', "b.json": b"[" * 100_000}
+    write_tar(tmp_path / "0.tar", members)
+    table = write(tmp_path / "0.tar")
+    assert table.paths[0].endswith(r"::M\xfcller.png")
+    assert (table.groups[1], table.labels[1]) == (r"\ud800", "1")
+    assert "its .json" in table.errors[2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"a.cls": b"malignant"}, {"a.json": b'{"group": 1}'}, {"b.png": PNG[0]}, {"b.txt": b""}],
+)
+def test_what_a_tar_file_says_may_change(change, write, tmp_path, log):
+    first = {"a.png": PNG[0], "a.cls": b"benign"}
+    for members in (first, first | change if "b.png" not in change else change):
+        write_tar(tmp_path / "0.tar", members)
+        table = write(tmp_path / "0.tar")
+    assert table.paths.tolist() == [
+        f"{tmp_path / '0.tar'}::{'b' if 'b.png' in change else 'a'}.png"
+    ]
+    expected = None if "b.png" in change else change.get("a.cls", b"benign").decode()
+    assert (table.labels[0], table.groups[0]) == (expected, "1" if "a.json" in change else None)
+    assert table.manifest["left_out"].tolist() == [int("b.txt" in change)]
+
+
+@pytest.mark.parametrize("kind", ["cut", "cut.gz", "end", "header", "flip", "text", "json"])
 def test_damaged_tar_files(kind, write, tmp_path):
     damaged, members = tmp_path / "1.tar", {f"{index}.png": PNG[index] for index in range(4)}
     write_tar(tmp_path / "0.tar", {"a.png": PNG[0]})
     write_tar(damaged, members | {"3.json": b"{"}, "w:gz" if kind == "cut.gz" else "w")
     content = damaged.read_bytes()
-    damaged.write_bytes(
-        {"text": b"no tar", "json": content}.get(kind, content[: len(content) // 4])
-    )
+    with tarfile.open(damaged) as tar:
+        start = tar.getmember("2.png").offset
+    contents = {"text": b"no tar", "json": content, "end": content[:start]}
+    contents |= {"header": content[: start + 100]}
+    contents |= {"flip": content[:start] + b"\xff" + content[start + 1 :]}
+    damaged.write_bytes(contents.get(kind, content[: len(content) // 4]))
     failures = write(tmp_path / "*.tar").failures()
     name, reason = f"{damaged}::3.png" if kind == "json" else damaged, failures["error"].iloc[0]
     assert failures["path"].tolist() == [str(name)]
@@ -202,15 +302,14 @@ def test_damaged_tar_files(kind, write, tmp_path):
 
 def test_a_listing_is_read_as_it_is_needed(folder, monkeypatch):
     def scan():
-        status = SimpleNamespace(st_size=1000, st_mtime_ns=0, st_ctime_ns=0)
-        methods = {"is_dir": lambda: False, "is_file": lambda: True, "stat": lambda: status}
+        methods = {"is_dir": lambda: False, "is_file": lambda: True}
         for index in range(100_000):
             listed.append(index)
             yield SimpleNamespace(name=f"{index}.png", path=f"{index}.png", **methods)
 
     listed = []
     monkeypatch.setattr(os, "scandir", lambda _: nullcontext(scan()))
-    found = list_partitions(folder, 100_000)
+    found = list_partitions(folder, 100 * 2**18)  # bytes of files of unknown size
     n_images = len(next(found).entries)
     assert n_images == len(listed) <= 200
     assert n_images + sum(len(partition.entries) for partition in found) == 100_000
@@ -244,9 +343,13 @@ def bucket(server, tmp_path):
     for index in range(4):
         server.pipe_file(f"bucket/scans/{index // 2}/scan [{index}].png", PNG[index])
     server.pipe_file("bucket/scans/notes.txt", b"no image")
+    server.pipe_file("bucket/scans/.git/x.png", PNG[0])
+    for folder in ("rows", "scans/0"):  # as the console makes folders
+        server.call_s3("put_object", Bucket="bucket", Key=f"{folder}/", Body=b"")
     server.pipe_file("bucket/mask.png", MASK_PNG)
     paths = ["scans/0/scan [0].png", "s3://bucket/scans/0/scan [1].png", "scans/missing.png"]
-    frame = pd.DataFrame({"path": paths, "mask": ["mask.png", None, None], "group": list("aab")})
+    paths += ["s3://bucket/scans/0/scan [1].png/"]  # another spelling
+    frame = pd.DataFrame({"path": paths, "mask": ["mask.png", None, None, None], "group": 1})
     server.pipe_file("bucket/table.csv", frame.to_csv().encode())
     write_tar(tmp_path / "shard.tar", SAMPLES)
     server.put_file(tmp_path / "shard.tar", "bucket/shards/0.tar")
@@ -259,11 +362,12 @@ def bucket(server, tmp_path):
     ("source", "expected"),
     [
         ("scans", MEANS[:4]),
-        ("table.csv", [MASKED, MEANS[1], np.nan]),
+        ("table.csv", [MASKED, MEANS[1], np.nan, MEANS[1]]),
         ("shards/*.tar", [MASKED, *MEANS[1:4], np.nan]),
     ],
 )
-def test_an_address(source, expected, bucket, write, log):
+def test_an_address(source, expected, bucket, write, log, monkeypatch):
+    monkeypatch.setattr("featbus.bus._sources._DOWNLOADS", 2)
     for _ in range(2):
         table = write(f"s3://bucket/{source}", "s3://bucket/rows")
         check(table, expected, n_left_out=source != "table.csv")

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from pandas.api.types import is_scalar
 from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
@@ -107,11 +108,15 @@ class _BatchFunction:
         if rows is None:
             rows = np.full((len(items), len(names)), np.nan, self._dtype)
         self._dtype = rows.dtype
-        if items and not is_path(items[0]):
-            del columns[self.column]
-        columns |= zip(names, rows.T)
+        added = dict(zip(names, rows.T))
         if self.bus.on_error == "nan":
-            columns["error"] = np.array(reasons, dtype=object)
+            added["error"] = np.array(reasons, dtype=object)
+        if clash := sorted(columns.keys() & added):
+            raise ValueError(f"The batch has columns {clash}, as the features. Rename them.")
+        are_paths = [is_path(item) for item in items if is_path(item) or not is_scalar(item)]
+        if are_paths and not any(are_paths):
+            del columns[self.column]
+        columns |= added
         return pd.DataFrame(columns, batch.index) if isinstance(batch, pd.DataFrame) else columns
 
     def _transform(self, items, reasons):
@@ -355,14 +360,14 @@ class FeatureBus(ImageEstimator):
               where known, ``mask``, ``group`` and ``label``; relative paths are those from the
               table's folder;
             - tar files whose names follow the convention of WebDataset, by a pattern such as
-              ``"shards/*.tar"``;
+              ``"shards/*.tar"``; ``a.left.mask.png`` is the mask of ``a.left.png``;
             - any of these at an address that fsspec knows, such as ``"s3://bucket/scans"``, with
               its package and its credentials;
             - a batch of images, see :ref:`images`.
         directory : path-like
             Where to write ``part-000000-<images>.parquet`` and so on, also an address; created if
             needed. It must contain no other files, except those whose names begin with a dot or an
-            underscore.
+            underscore, and not be inside the source.
         executor : None, "loky", "ray" or distributed.Client, default=None
             Where tasks run: in this process, one after another, with `n_jobs` batches at a time; in
             `n_jobs` processes of loky (None: one per core); on Ray, as ``ray.init`` connected it;
@@ -412,9 +417,9 @@ class FeatureBus(ImageEstimator):
         counted.
 
         ``_manifest.jsonl`` has a line per partition: its file, the number of rows, failures and
-        files left out, its bytes and checksum.
+        files left out, its bytes and checksum. The first line says whether the run is complete.
 
-        A partition is kept if it has the same transformer and the same paths with the same
+        A partition is kept if it has the same transformer and the same paths, groups, labels and
         contents: files whose size and times, or whose version in a store of objects, are unchanged,
         or else whose digests are. Where a partition ends depends on the names around its end, so
         new images in a folder change only the partitions that they are in. Partitions of images
@@ -470,9 +475,9 @@ class FeatureBus(ImageEstimator):
         -------
         type
             Its instances take a DataFrame, or a dict of arrays, and return the same kind: without
-            `column` if it does not contain paths, and with one column per feature. With
+            `column` if it contains arrays or bytes, and with one column per feature. With
             ``on_error="nan"`` there is a column ``error``, the reason why there are no features or
-            an empty text.
+            an empty text. A batch that has columns of these names is an error.
             Where the names of the features depend on the images, as those of `HOG` do, an empty
             batch needs a bus that is fitted.
 

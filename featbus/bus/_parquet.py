@@ -7,6 +7,7 @@ import re
 import time
 from concurrent.futures import FIRST_COMPLETED, as_completed, wait
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 
 import joblib
@@ -17,12 +18,11 @@ from tqdm.auto import tqdm
 from featbus.bus._fingerprint import check_key, describe_transformer, try_digest
 from featbus.bus._sources import (
     as_os_errors,
-    describe_source,
     list_partitions,
     open_address,
     opened,
 )
-from featbus.files import written_whole
+from featbus.files import as_unicode, written_whole
 from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError
 
@@ -66,7 +66,7 @@ class Directory:
         names = []
         with as_os_errors(self.name), suppress(FileNotFoundError):
             names = [path.rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False)]
-        return sorted(name for name in names if name[0] not in "._")
+        return sorted(name for name in names if name[:1] not in "._")  # "" may stand for a folder
 
     def read(self, name):
         """Return the content of a file; None if there is none."""
@@ -132,8 +132,10 @@ class Task:
         self._description = describe_transformer(transformer)
         self._config = get_config()  # of scikit-learn: other threads have their own
         self._names = None
-        with suppress(AttributeError):  # of a transformer without names
+        with suppress(AttributeError, ValueError):  # of a transformer without names
             self._names = transformer.get_feature_names_out().tolist()
+        if clash := set(IMAGE_COLUMNS) & {*(self._names or ())}:
+            raise ValueError(f"Features cannot have the names {sorted(clash)}. Rename them.")
 
     def __call__(self, partition, known, columns):
         """Write a partition, unless it exists.
@@ -174,20 +176,21 @@ class Task:
             return None
         if known.get("checksum", _checksum(content)) != _checksum(content):
             raise ValueError(f"{path!r} was changed after it had been written. {_REMEDY}")
-        table, header = decode(content, path, ["digest"])
+        table, header = decode(content, path, IMAGE_COLUMNS[:-1])
         if partition.stamp() is None or header["stamp"] != partition.stamp():
-            with opened(partition) as (items, _, _):
-                if table["digest"].to_pylist() != [*map(_digest, items)]:
+            with opened(partition) as (items, entries, n_left_out):
+                texts = dict(zip(IMAGE_COLUMNS, _list_texts(items, entries)))
+                if (table.to_pydict(), header["left_out"]) != (texts, n_left_out):
                     return None
         return content, header
 
     def _compute(self, partition, columns):
         """Return content and header of a file; None and why there are no rows nor columns."""
         with opened(partition) as (items, entries, n_left_out):
-            digests = [*map(_digest, items)]
+            texts = _list_texts(items, entries)
             rows, errors = self._rows(items)
-            for entry, item, old in zip(entries, items, digests):
-                if is_path(item) and old != _digest(item):
+            for entry, item, old in zip(entries, items, texts[1]):
+                if not isinstance(item, np.ndarray) and old != _digest(item):
                     reason = "the file was changed while it was being used. Run again."
                     raise ImageReadError(reason, path=entry.path)
         if rows is None and columns is None:
@@ -202,9 +205,8 @@ class Task:
             "stamp": partition.stamp(),
             "left_out": n_left_out,
         }
-        paths, *others = ([getattr(e, x) for e in entries] for x in ("path", "group", "label"))
         reasons = [error and error.reason for error in errors]
-        return encode((paths, digests, *others, reasons), rows, self._names, header)
+        return encode([*texts, reasons], rows, self._names, header)
 
     def _rows(self, items):
         """Return the rows, None if there are none, and an error or None for each image."""
@@ -235,6 +237,12 @@ def describe(name, content, header):
 
 def _checksum(content):
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _list_texts(items, entries):
+    """Return the columns `IMAGE_COLUMNS` of images, without the errors."""
+    paths, *others = ([getattr(e, x) for e in entries] for x in ("path", "group", "label"))
+    return [paths, [*map(_digest, items)], *others]
 
 
 def _digest(item):
@@ -300,15 +308,22 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
     progress : tqdm
         Advanced with each image.
     """
-    directory = task.directory
+    directory, partitions = task.directory, list_partitions(source, n_bytes)
+    if is_path(source) and Path(directory.name).resolve().is_relative_to(Path(source).resolve()):
+        raise ValueError(f"{directory.name!r} is inside the source. Name another directory.")
     before, lines = directory.manifest()
-    header = {"source": describe_source(source), "fingerprint": task.key.hex()}
+    first = next(partitions)
+    name = f"images from {first.entries[0].path or first.entries[0].stamp} on"
+    name = as_unicode(source) if is_path(source) else name
+    header = {"source": name, "transformer": task.key.hex()}
     found = directory.list()
-    if before != header and (before or found):
+    others = [name for name in header if before.get(name) != header[name]]
+    if others and (before or found):
         raise ValueError(
-            f"{directory.name!r} has other rows: found {before or found[0]}, expected {header}, "
-            f"the same source and transformer. {_REMEDY}"
+            f"{directory.name!r} has rows of another {' and '.join(others)}: found "
+            f"{before or found[0]}, expected {header}. {_REMEDY}"
         )
+    header["complete"] = False
     existing = {}
     for name in found:
         if _NAME.fullmatch(name) is None:
@@ -331,6 +346,7 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
                 if isinstance(line, str):
                     failed.append((partition, line))
                     continue
+                lines.pop(old, None)
                 columns = columns or line["columns"]
                 if line["columns"] != columns:
                     directory.remove(line["partition"])
@@ -340,7 +356,6 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
                         f"{np.dtype(kind)}, expected {expected} of {np.dtype(others)} as in the "
                         "other partitions. Use Resize first."
                     )
-                lines.pop(old, None)
                 written[line["partition"]] = line
                 progress.update(line["rows"])
                 if time.monotonic() > saved + _PAUSE:
@@ -349,13 +364,13 @@ def write_partitions(task, source, n_bytes, executor, n_jobs, progress):
 
     directory.write_manifest(header, lines)
     try:
-        run(list_partitions(source, n_bytes))
+        run(chain([first], partitions))
         if columns is None:
             raise ValueError(f"No image gave a row. {failed[0][1]}")
         run([partition for partition, _ in failed])
         for name in set(directory.list()) - set(written):
             directory.remove(name)
-        lines = {}
+        lines, header["complete"] = {}, True
     finally:
         directory.write_manifest(header, lines | written)
 

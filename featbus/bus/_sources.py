@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import gen_batches
 
 from featbus.bus._fingerprint import digest_image
 from featbus.files import as_unicode
@@ -31,6 +32,7 @@ from featbus.masks import restrict
 
 _MOST = 10_000  # images in a partition: their rows have to fit into memory
 _CHUNK = 50_000  # rows of a table, read at a time
+_DOWNLOADS = 16  # files that are in memory at a time
 _UNKNOWN = 2**18  # bytes of a file whose size nobody has said
 _COLUMNS = ["path", "mask", "group", "label"]
 
@@ -70,16 +72,6 @@ class Partition(NamedTuple):
         if None in stamps:
             return None
         return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
-
-
-def describe_source(source):
-    """Return what a source is called: its path, or the first image of a list."""
-    if is_path(source):
-        return as_unicode(source)
-    if isinstance(source, pd.DataFrame):
-        source = source["path"].tolist()
-    first = source[0]
-    return f"images from {as_unicode(first) if is_path(first) else digest_image(first).hex()} on"
 
 
 def list_partitions(source, n_bytes):
@@ -131,11 +123,15 @@ def _list_entries(source) -> Iterator[Entry]:
     if not is_path(source):
         return map(_as_entry, as_batch(source))
     text = os.fspath(source)
-    suffixes = PurePosixPath(text).suffixes
+    if text.startswith("file://"):
+        text = open_address(text)[1]
+    suffixes = PurePosixPath(text.lower()).suffixes
     if suffixes[-1:] in ([".csv"], [".parquet"]):
         return _list_table(_read_table(text), os.path.dirname(text))
     if ".tar" in suffixes or suffixes[-1:] == [".tgz"]:
         return _list_shards(text)
+    if os.path.isfile(text):
+        raise ValueError(f"{text!r} is a file, expected a folder, or .csv, .parquet, .tar or .tgz.")
     return _list_address(text) if "://" in text else _walk(text, ())
 
 
@@ -149,13 +145,10 @@ def _as_entry(item, mask=None, group=None, label=None):
     # There is none at an address; reading a file that is missing says what is wrong.
     with suppress(OSError, ValueError):
         found = os.stat(split_frame(source)[0])
-        size, stamp = found.st_size, f"{_stamp(found)} {getattr(item, 'spacing', None)}"
+        size, times = found.st_size, (found.st_mtime_ns, found.st_ctime_ns)
+        stamp = f"{size} {times} {getattr(item, 'spacing', None)}"
     # A mask may change, too.
     return Entry(item, path, size, None if mask else stamp, mask, group, label)
-
-
-def _stamp(found):
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def _walk(folder, above):
@@ -169,23 +162,20 @@ def _walk(folder, above):
                 continue
             if file.is_dir():
                 yield from _walk(file.path, (*above, here))
-            elif file.is_file():
-                status, path = file.stat(), as_unicode(file.path)
-                yield Entry(file.path, path, status.st_size, _stamp(status), kind="file")
+            elif file.is_file() or file.is_symlink():  # reading a dead link says so
+                yield _as_entry(file.path)._replace(kind="file")
 
 
 @contextmanager
-def as_os_errors(address):
+def as_os_errors(address, remedy="Check the address, and the credentials that fsspec finds."):
     """Turn what a file system says, which may be any exception, into an `OSError`."""
     try:
         yield
     except (OSError, ImportError):
         raise
     except Exception as error:
-        raise OSError(
-            f"Cannot use {address!r} ({type(error).__name__}: {error}). Check the address, and the "
-            "credentials, which fsspec takes from the environment or its configuration."
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise OSError(f"Cannot use {address!r} ({reason}). {remedy}") from error
 
 
 def open_address(address):
@@ -200,8 +190,8 @@ def _list_address(address):
     with as_os_errors(address):
         fs, root = open_address(address)
         for _, _, files in fs.walk(root, detail=True, on_error="raise"):
-            for name, info in files.items():
-                if not name.startswith("."):
+            for name, info in files.items():  # without a name, it stands for a folder
+                if name and "/." not in "/" + info["name"].removeprefix(root):
                     yield _of_info(fs, info)
 
 
@@ -210,7 +200,7 @@ def _of_info(fs, info):
     path = fs.unstrip_protocol(info["name"])
     version = next((info[key] for key in ("ETag", "etag", "md5Hash", "mtime") if key in info), None)
     stamp = None if version is None else f"{info['size']} {version}"
-    return Entry(path, path, info["size"] or _UNKNOWN, stamp, kind="file")
+    return Entry(path, as_unicode(path), info["size"] or _UNKNOWN, stamp, kind="file")
 
 
 def _list_shards(pattern):
@@ -220,21 +210,23 @@ def _list_shards(pattern):
         if not names:
             raise FileNotFoundError(f"Found no tar files {pattern!r}.")
         for name in names:
-            entry = _of_info(fs, fs.info(name))._replace(kind="tar")
-            yield entry._replace(path=name, item=name) if "://" not in pattern else entry
+            entry = _of_info(fs, fs.info(name)) if "://" in pattern else _as_entry(name)
+            yield entry._replace(kind="tar")
 
 
 def _read_table(path):
     with as_os_errors(path):
         fs, name = open_address(path)
-        with fs.open(name) as file:
-            if name.endswith(".csv"):
-                yield from pd.read_csv(file, dtype=str, chunksize=_CHUNK)
+        remedy = "Save it as CSV, in UTF-8 and with commas, or as Parquet."
+        with fs.open(name) as file, as_os_errors(path, remedy):
+            if name.lower().endswith(".csv"):
+                options = {"keep_default_na": False, "na_values": [""], "index_col": False}
+                yield from pd.read_csv(file, dtype=str, chunksize=_CHUNK, **options)
             else:
                 from pyarrow.parquet import ParquetFile
 
                 for batch in ParquetFile(file).iter_batches(_CHUNK, use_threads=False):
-                    yield batch.to_pandas()
+                    yield batch.to_pandas(integer_object_nulls=True)  # floats are not exact
 
 
 def _list_table(frames, folder):
@@ -246,7 +238,7 @@ def _list_table(frames, folder):
                 "known 'mask', 'group' and 'label'."
             )
         columns = frame.reindex(columns=_COLUMNS).astype(object)
-        columns = columns.where(columns.notna(), None)
+        columns = columns.where(columns.notna() & (columns != ""), None)
         for line in columns.itertuples(index=False):
             path, mask = (name and _resolve(folder, name) for name in line[:2])
             if path is None:
@@ -255,7 +247,9 @@ def _list_table(frames, folder):
 
 
 def _as_text(cell):
-    return None if cell is None else str(cell)
+    if isinstance(cell, (float, np.floating)) and cell.is_integer():  # beside missing ones
+        cell = int(cell)
+    return None if cell is None else str(cell).encode("utf-8", "backslashreplace").decode()
 
 
 def _resolve(folder, name):
@@ -340,63 +334,93 @@ def opened(partition):
 
 def _download(names, folder):
     """Copy what is at an address to a folder; return the copy of each address."""
-    remote = list(dict.fromkeys(name for name in names if is_path(name) and "://" in str(name)))
-    local = {
-        name: os.path.join(folder, f"{index:06d}{PurePosixPath(name).suffix}")
-        for index, name in enumerate(remote)
-    }
-    for protocol in {name.partition("://")[0] for name in remote}:
-        some = [name for name in remote if name.startswith(f"{protocol}://")]
-        with as_os_errors(some[0]):
-            fs = open_address(some[0])[0]
-            keys = {fs._strip_protocol(name): name for name in some}
-            # Not `cat`, for which names may be patterns.
-            for key, content in zip(keys, fs.cat_ranges(list(keys), None, None)):
-                if isinstance(content, FileNotFoundError):  # reading it says so
-                    continue
-                if isinstance(content, Exception):
-                    raise content
-                Path(local[keys[key]]).write_bytes(content)
+    local, keys = {}, {}
+    for name in dict.fromkeys(name for name in names if is_path(name) and "://" in str(name)):
+        local[name] = os.path.join(folder, f"{len(local):06d}{PurePosixPath(name).suffix}")
+        fs, key = open_address(name)
+        keys.setdefault(fs, []).append((name, key))
+    for fs, pairs in keys.items():
+        for some in gen_batches(len(pairs), _DOWNLOADS):
+            addresses, paths = zip(*pairs[some])
+            with as_os_errors(addresses[0]):
+                # Not `cat`, for which names may be patterns.
+                for name, content in zip(addresses, fs.cat_ranges(list(paths), None, None)):
+                    if isinstance(content, FileNotFoundError):  # reading it says so
+                        continue
+                    if isinstance(content, Exception):
+                        raise content
+                    Path(local[name]).write_bytes(content)
     return local
+
+
+class _Member(tarfile.TarInfo):
+    """A header, which tarfile takes for the end of the file if it is damaged or cut off."""
+
+    @classmethod
+    def frombuf(cls, *arguments):
+        try:
+            return super().frombuf(*arguments)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
+def _read_members(shard):
+    """Yield the name and the content of each visible file of a tar file, None for a link."""
+    fs, name = open_address(shard.item)
+    with fs.open(name) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
+        for member in tar:
+            if not (member.isdir() or PurePosixPath(member.name).name.startswith(".")):
+                yield member.name, tar.extractfile(member).read() if member.isfile() else None
 
 
 def _extract(shard, folder, numbers):
     """Extract a tar file, whose names follow WebDataset; return an entry for each image."""
-    samples, entries = {}, []
+    samples, seen, entries = {}, set(), []
+
+    def fail(path, reason):
+        entries.append(Entry(LazyImage(_fail, reason), path, 0, None))
+
     try:
-        fs, name = open_address(shard.item)
-        with fs.open(name) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            for member in tar:
-                name = PurePosixPath(member.name)
-                if not member.isfile() or name.name.startswith("."):
-                    continue
-                stem, _, kind = name.name.partition(".")
-                sample = samples.setdefault(name.parent / stem, {"images": []})
-                content = tar.extractfile(member).read()
-                if kind in ("cls", "json"):
-                    sample[kind] = content
-                    continue
-                # The names of members are never those of files.
-                path = Path(folder, f"member{next(numbers):06d}{name.suffix}")
-                path.write_bytes(content)
-                if "mask" in kind.split("."):
-                    sample["mask"] = str(path)
+        for member, content in _read_members(shard):
+            name, path = PurePosixPath(member), f"{shard.path}::{as_unicode(member)}"
+            stem, *kinds = name.name.split(".")
+            images, masks, texts = samples.setdefault(name.parent / stem, ([], {}, {}))
+            key = ".".join(kind for kind in kinds[:-1] if kind != "mask")
+            # The names of members are never those of files.
+            copy = Path(folder, f"member{next(numbers):06d}{name.suffix}")
+            if name in seen or ("mask" in kinds and key in masks):
+                fail(path, "it is there twice. Give each file of the tar file another name.")
+            elif content is None:
+                fail(path, "it is a link. Write files: tar --dereference --hard-dereference.")
+            elif kinds in (["cls"], ["json"]):
+                texts[kinds[0]] = content
+            else:
+                copy.write_bytes(content)
+                if "mask" in kinds:
+                    masks[key] = str(copy)
                 else:
-                    sample["images"].append((path, f"{shard.path}::{member.name}"))
+                    images.append((key, str(copy), path))
+            seen.add(name)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        reason = f"the tar file is damaged or incomplete ({error}). Copy it again."
-        entries.append(shard._replace(item=LazyImage(_fail, reason), kind="image"))
-    for sample in samples.values():
-        facts, failed = {}, {}
+        fail(shard.path, f"the tar file is damaged or incomplete ({error}). Copy it again.")
+    for images, masks, texts in samples.values():
+        facts, damage = {}, None
         try:
-            facts = {**json.loads(sample.get("json", "{}"))}
-            if "cls" in sample:
-                facts["label"] = sample["cls"].decode().strip()
-        except (ValueError, TypeError) as error:
-            reason = f"its .json or .cls file is damaged ({error})."
-            failed = {"item": LazyImage(_fail, reason), "kind": "image"}
+            facts = {**json.loads(texts.get("json", "{}"))}
+            if "cls" in texts:
+                facts["label"] = texts["cls"].decode().strip()
+        except (ValueError, TypeError, RecursionError) as error:
+            damage = f"its .json or .cls file is damaged ({error})."
         names = [_as_text(facts.get(key)) for key in ("group", "label")]
-        for path, name in sample["images"]:
-            entry = Entry(str(path), name, 0, None, sample.get("mask"), *names, "file")
-            entries.append(entry._replace(**failed))
+        spare = [masks[key] for key in masks.keys() - {key for key, *_ in images}]
+        for key, copy, path in images:
+            mask = masks.get(key, spare[0] if len(spare) == 1 else None)
+            if damage:
+                fail(path, damage)
+            elif spare and mask is None:
+                fail(path, "its mask is one of several. Name it a.left.mask.png for a.left.png.")
+            else:
+                entries.append(Entry(copy, path, 0, None, mask, *names, "file"))
     return entries

@@ -338,7 +338,7 @@ class FeatureStore(AbstractContextManager):
                     Directory(kind).write(name, content)
                     lines.setdefault(kind, {})[name] = describe(name, content, header)
             for kind, found in lines.items():
-                header = {"source": self.path, "fingerprint": key.hex()}
+                header = {"source": self.path, "transformer": key.hex(), "complete": True}
                 Directory(kind).write_manifest(header, found)
 
     def import_parquet(self, directory: PathLike) -> None:
@@ -353,11 +353,15 @@ class FeatureStore(AbstractContextManager):
 
         Raises
         ------
+        FileNotFoundError
+            If there are no rows.
         ValueError
             If a file is damaged, or featbus did not write it.
         """
         files = Directory(directory)
-        for name in files.list():
+        if not (names := files.list()):
+            raise FileNotFoundError(f"Found no rows in {files.name!r}. Check the path.")
+        for name in names:
             table, header = decode(files.read(name), files.path(name))
             table = table.filter(table["error"].is_null())
             digests = [bytes.fromhex(digest) for digest in table["digest"].to_pylist()]

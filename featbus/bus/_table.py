@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
@@ -62,6 +63,11 @@ class FeatureTable:
     ImportError
         If pyarrow or fsspec is not installed.
 
+    Warns
+    -----
+    UserWarning
+        If the last `FeatureBus.to_parquet` was interrupted.
+
     See Also
     --------
     featbus.FeatureBus.to_parquet : Write such a table.
@@ -84,18 +90,25 @@ class FeatureTable:
 
     def __init__(self, directory: PathLike) -> None:
         self._directory = Directory(directory)
-        lines = self._directory.manifest()[1]
+        header, lines = self._directory.manifest()
         if not lines:
             raise FileNotFoundError(
                 f"Found no rows in {self._directory.name!r}, expected what FeatureBus.to_parquet "
                 "writes. Run it, or run it again if it was interrupted."
             )
+        if not header.get("complete"):
+            warnings.warn(
+                f"The last run of to_parquet to {self._directory.name!r} did not finish: rows may "
+                "be missing, old, or there twice. Run it again.",
+                stacklevel=2,
+            )
         self.manifest = pd.DataFrame([lines[name] for name in sorted(lines)])
         self._ends = self.manifest["rows"].cumsum().to_numpy()
         self.dtype = np.dtype(self.manifest["columns"][0][1])
         self._positions = np.arange(self._ends[-1])
-        names = self._open(0).schema_arrow.names
-        self.feature_names = [name for name in names if name not in IMAGE_COLUMNS]
+        self._schema = None
+        self._schema = self._open(0).schema_arrow
+        self.feature_names = self._schema.names[len(IMAGE_COLUMNS) :]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -108,12 +121,14 @@ class FeatureTable:
         return f"FeatureTable: {self.shape[0]:,} rows of {self.shape[1]:,} features"
 
     def __getitem__(self, rows):
-        if isinstance(rows, tuple):  # scikit-learn's X[rows, ...]
-            rows = rows[0]
+        rows, *columns = rows if isinstance(rows, tuple) else (rows,)
+        positions = self._positions[rows]
         part = object.__new__(type(self))
         vars(part).update(vars(self))
-        part._positions = self._positions[rows]
-        return part
+        part._positions = np.atleast_1d(positions)
+        if np.ndim(positions) == 1 and all(column is ... for column in columns):
+            return part  # as for scikit-learn's X[rows, ...]
+        return np.asarray(part)[0 if np.ndim(positions) == 0 else slice(None), *columns]
 
     def __array__(self, dtype=None, copy=None):
         array = np.empty(self.shape, self.dtype)
@@ -170,7 +185,10 @@ class FeatureTable:
             file = self._directory.open(line["partition"])
             if file.size != line["bytes"]:
                 raise OSError(f"it has {file.size} bytes, expected {line['bytes']}")
-            return import_pyarrow().parquet.ParquetFile(file, page_checksum_verification=True)
+            file = import_pyarrow().parquet.ParquetFile(file, page_checksum_verification=True)
+            if self._schema not in (None, file.schema_arrow):
+                raise ValueError("it has other columns than the first file")
+            return file
         except (OSError, ValueError) as error:
             path = self._directory.path(line["partition"])
             raise OSError(
@@ -184,6 +202,9 @@ class HashedGroupKFold(GroupKFold):
 
     A group is always in the same fold, whatever other groups there are: more images leave the folds
     of the others as they are. Folds have equal sizes only on average.
+
+    Inside one of its folds, use `GroupKFold`: with the same `n_splits`, all rows would have the
+    same fold again.
 
     Read more in the :ref:`User Guide <scale>`.
 
@@ -203,8 +224,8 @@ class HashedGroupKFold(GroupKFold):
     >>> groups = np.array(["anna", "anna", "berta", "carla"])
     >>> for train, test in HashedGroupKFold(2).split(groups, groups=groups):
     ...     print(train, test)
-    [3] [0 1 2]
     [0 1 2] [3]
+    [3] [0 1 2]
     """
 
     def __init__(self, n_splits: int = 5) -> None:
@@ -214,7 +235,8 @@ class HashedGroupKFold(GroupKFold):
         if groups is None:
             raise ValueError("groups is None, expected the group of each row.")
         names, inverse = np.unique(check_groups(groups).astype(str), return_inverse=True)
-        digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+        texts = (f"{self.n_splits} {name}".encode() for name in names)
+        digests = (hashlib.blake2b(text, digest_size=8).digest() for text in texts)
         folds = np.array([int.from_bytes(digest) % self.n_splits for digest in digests])[inverse]
         for fold in range(self.n_splits):
             test = np.flatnonzero(folds == fold)
@@ -244,7 +266,8 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         transformers with `partial_fit`, such as `sklearn.preprocessing.StandardScaler` and
         `sklearn.decomposition.IncrementalPCA`, or that learn nothing, and such a classifier.
     batch_size : int, default=10_000
-        Number of rows in memory. `IncrementalPCA` needs at least as many as components.
+        Number of rows in memory, above 1,000 rounded down to whole thousands. `IncrementalPCA`
+        needs at least as many as components.
     max_iter : int, default=5
         How often a classifier with `partial_fit` gets all rows. Transformers get them once.
     random_state : int, RandomState or None, default=None
@@ -315,8 +338,8 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `y` is no target of a classifier, or has missing values; or if a step that learns
-            has no `partial_fit`.
+            If `y` is no target of a classifier, or has missing values; if a step that learns has
+            no `partial_fit`; or if an XGBClassifier cannot be trained in batches.
         """
         check_parameters(self._parameter_constraints, self.get_params(deep=False))
         X, y = self._check_rows(X, y=y)
@@ -327,13 +350,13 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         is_xgboost = hasattr(last, "get_xgb_params")
         learning = [step for step in before if learns(step)] + [last] * (not is_xgboost)
         for step in learning:
-            if not hasattr(step, "partial_fit"):
+            if not (learns(step) and hasattr(step, "partial_fit")):
                 raise ValueError(
                     f"{step!r} has no partial_fit, expected an estimator whose steps have it, or "
                     "learn nothing, or an XGBClassifier at the end."
                 )
         for index, step in enumerate(before):
-            if hasattr(step, "partial_fit"):
+            if learns(step):
                 for batch, _ in self._batches(X, before[:index]):
                     step.partial_fit(batch)
         if is_xgboost:
@@ -348,7 +371,7 @@ class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _check_rows(self, X, **options):
         """Return checked rows; the estimator checks those of a table, batch by batch."""
-        is_table = isinstance(X, FeatureTable)
+        is_table = isinstance(X, FeatureTable) and len(X) > 0
         return validate_data(self, X, skip_check_array=is_table, ensure_all_finite=False, **options)
 
     def _batches(self, X, transformers, rng=None):
@@ -438,15 +461,22 @@ def _train_xgboost(model, batches, codes, n_classes):
                 add(data=part[0], label=codes[part[1]])
             return part is not None
 
-    kind = {"objective": "binary:logistic"}
+    ignored = ["early_stopping_rounds", "callbacks", "feature_types"]
+    found = [name for name in ignored if getattr(model, name) is not None]
+    if type(model) is not xgboost.XGBClassifier or callable(model.objective) or found:
+        raise ValueError(
+            f"{model!r} cannot be trained in batches, expected an XGBClassifier with the name of "
+            f"an objective, and without {', '.join(ignored)}."
+        )
+    options = {"objective": "binary:logistic", **model.get_xgb_params()}
     if n_classes > 2:
-        kind = {"objective": "multi:softprob", "num_class": n_classes}
-    options = {**model.get_xgb_params(), **kind}
+        options |= {"objective": "multi:softprob", "num_class": n_classes}
     matrix = getattr(xgboost, "ExtMemQuantileDMatrix", None)  # since release 3
     with TemporaryDirectory(prefix="featbus") as folder:
         rows = Batches(f"{folder}/rows" if matrix else None)
-        rows = (matrix or xgboost.QuantileDMatrix)(rows, max_bin=model.max_bin or 256)
-        booster = xgboost.train(options, rows, num_boost_round=model.n_estimators or 100)
+        sizes = {"max_bin": model.max_bin or 256, "missing": model.missing}
+        rows = (matrix or xgboost.QuantileDMatrix)(rows, **sizes)
+        booster = xgboost.train(options, rows, model.get_num_boosting_rounds())
         del rows  # removes its files
         booster.save_model(f"{folder}/model.ubj")
         model.load_model(f"{folder}/model.ubj")
