@@ -2,27 +2,20 @@
 
 import re
 import sys
+from dataclasses import replace
 from importlib.resources import files
 
-import pandas as pd
 import streamlit as st
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
-from featbus.app._results import describe_call, draw, examine, open_model, tabulate
+from featbus.app import _results
 from featbus.files import escape
 
 MAX_IMAGES = 20  # at a time: all of them are in memory
-_NOTE = (
-    "Not a medical device and not for clinical use: a research tool that must not guide the care "
-    "of a patient. Nothing you upload is kept."
-)
-_NOT_TRAINED_ON = (
-    "Anything else: other kinds of images, findings other than {}, and devices, hospitals and "
-    "patients that the data do not cover. For such images the class means nothing."
-)
-_COLORS = (
-    "Red: hiding this part lowers the probability of the predicted class; blue: raises it. "
-    "The scale is the change, from -{0:.2f} to +{0:.2f}."
-)
+_NOTE = "Not a medical device and not for clinical use. Nothing you upload is kept."
+_FILES = "Images: PNG, JPEG, TIFF, BMP, PGM, PPM or DICOM"
+_COLORS = "Hiding a red part lowers the probability, a blue one raises it: by {:.2f} at most."
 
 
 def show_page(path):
@@ -33,51 +26,56 @@ def show_page(path):
     path : str
         The file of the model.
     """
-    model = open_model(path)
-    logo = str(files("featbus.app").joinpath("logo.svg"))
+    model = _results.open_model(path)
+    logo, style = (str(files("featbus.app") / name) for name in ("logo.svg", "page.css"))
     st.set_page_config(page_title=f"{model.name} – featbus", page_icon=logo, layout="wide")
+    st.html(style)
     st.title(_plain(model.name))
-    st.caption(_NOTE)
-    choice, answer, view = st.columns([0.26, 0.32, 0.42], gap="medium")
-    with choice:
-        images = _choose_images(model)
+    st.write(_small(_NOTE))
+    images = _choose_images(model)
     known = st.session_state.get("results", {}).items()
     st.session_state.results = {key: result for key, result in known if key[0] in images}
-    with answer, st.spinner("Examining the images"):
+    with st.spinner("Examining the images"):
         results = {key: _examine(model, images, key) for key in images}
-    with choice:
-        shown = _choose_shown(results)
-        if results:
-            _list_results(results.values())
-    with answer:
-        for result in results.values():
-            if result.error:
-                st.error(f"**{_plain(result.name)}** has no result: {_plain(result.error)}")
-        if shown is not None:
+    names = {key: result.name for key, result in results.items() if result.error is None}
+    if names:
+        shown = next(iter(names))
+        if len(names) > 1:
+            shown = st.selectbox("Image shown", [*names], format_func=names.get)
+        picture, answer = st.columns(2, gap="medium")
+        with picture:
+            _show_image(results[shown].name, results[shown].examination)
+        with answer:
             _show_prediction(model.card, results[shown].examination)
-            with view:
-                _show_image(model, images, shown)
-        with st.expander("Model card: data, scores, limits", expanded=not images):
-            _show_card(model.card)
+            _show_reasons(model, images, shown)
+    if results:
+        _list_results(results.values())
+    with st.expander("Model card: data, scores, limits", expanded=not images):
+        st.write(_describe(model.card))
 
 
 def _plain(text):
-    """Return a text that Markdown shows as it is."""
-    return re.sub(r"([^\w\s,;=%])", r"\\\1", escape(" ".join(str(text).split())))
+    """Return a text, unless it is Markdown, as Markdown that shows it as it is."""
+    if isinstance(text, Markup):
+        return text
+    return Markup(re.sub(r"([^\w\s,;=%])", r"\\\1", escape(" ".join(str(text).split()))))
+
+
+def _small(text):
+    """Return a text in small letters, in the color of the others: captions are pale."""
+    return f":small[{_plain(text)}]"
 
 
 def _choose_images(model):
     """Return, by their keys, the names of all chosen images and functions that read them."""
-    uploads = st.file_uploader(
-        "Images: PNG, JPEG, TIFF or DICOM", accept_multiple_files=True, key="uploads"
-    )
-    example = st.selectbox(
-        "Or a synthetic example", [*model.examples], index=None, placeholder="Choose an example"
-    )
+    is_chosen = st.session_state.get("uploads") or st.session_state.get("example")
+    with st.expander("Choose images", expanded=not is_chosen):
+        uploads = st.file_uploader(_FILES, accept_multiple_files=True, key="uploads")
+        name = st.selectbox("Or a synthetic example", [*model.examples], index=None, key="example")
     if len(uploads) > MAX_IMAGES:
         st.error(f"{len(uploads)} images are chosen; only the first {MAX_IMAGES} are examined.")
     chosen = {upload.file_id: (upload.name, upload.getvalue) for upload in uploads[:MAX_IMAGES]}
-    return chosen | ({example: (example, lambda: model.examples[example])} if example else {})
+    return chosen | ({name: (name, lambda: model.examples[name])} if name else {})
 
 
 def _examine(model, images, key, importance=False):
@@ -85,68 +83,67 @@ def _examine(model, images, key, importance=False):
     results = st.session_state.results
     if (key, importance) not in results:
         name, read = images[key]
-        results[key, importance] = examine(model, name, read(), importance)
+        results[key, importance] = _results.examine(model, name, read(), importance)
     return results[key, importance]
 
 
-def _choose_shown(results):
-    """Return the key of the image to show; None if no image has a result."""
-    names = {key: result.name for key, result in results.items() if result.error is None}
-    return st.selectbox("Image shown", [*names], format_func=names.get) if names else None
-
-
-def _list_results(results):
-    """Show a row per image, and a button to download all columns."""
-    table = tabulate(results)
-    st.dataframe(table.filter(["image", "predicted", "unlike_training_images"]), hide_index=True)
-    st.download_button(
-        "Download results (CSV)", table.to_csv(index=False), "featbus-results.csv", "text/csv"
-    )
+def _show_image(name, found):
+    """Show an image with its outline."""
+    st.image(_results.draw(replace(found, importance=None)))
+    outline = "" if found.outline is None else ", yellow: the region that the model found"
+    st.write(_small(name + outline))
 
 
 def _show_prediction(card, found):
-    """Show the class and the probabilities, with a warning about an unfamiliar image."""
+    """Show the class and what it is worth, warnings, and the probabilities."""
+    show = st.write if card.get("doubt") else st.subheader
+    show(f"Predicted class: {_plain(found.predicted)}")
+    tested, *called = _results.describe_call(card, found)
+    st.write(_plain(tested))
     if found.is_unfamiliar:
-        st.error(
-            "**Unlike the training images.** The model has not learned from images like this one: "
-            f"do not rely on the class below. Distance {found.distance:.2f}, expected at most "
-            f"{found.limit:.2f}."
-        )
+        st.error("**Unlike the training images.** The class means nothing: do not rely on it.")
     if card.get("doubt"):
-        st.warning(_plain(f"{card['doubt']} Do not rely on the class below."))
-    st.caption("Predicted class")
-    (st.write if card.get("doubt") else st.subheader)(_plain(found.predicted))
-    st.write(_plain(" ".join(describe_call(card, found))))
+        st.warning(_plain(f"{card['doubt']} Do not rely on the class."))
     if found.probabilities is None:
         st.write("This model gives no probabilities.")
     else:
         for name, value in found.probabilities.items():
             st.progress(float(value), f"{_plain(name)} {value:.2f}")
+    st.write(_small(" ".join(called)))
 
 
-def _show_image(model, images, key):
-    """Show the image, with its importance map if wanted."""
-    importance = st.toggle("Show what the class rests on")
-    with st.spinner("Examining the image"):
-        result = _examine(model, images, key, importance)
-    found = result.examination or _examine(model, images, key).examination
-    parts = [f"{result.name}."]
-    if found.outline is not None:
-        parts.append("Yellow: the region that the model found.")
-    if importance:
-        heat, reason = found.importance, result.error or found.importance_reason
-        parts.append(reason if heat is None else _COLORS.format(abs(heat).max()))
-    st.image(draw(found), caption=_plain(" ".join(parts)))
+def _show_reasons(model, images, key):
+    """Show the importance map if wanted, or why there is none."""
+    if st.toggle("Show what the class rests on"):
+        with st.spinner("Examining the image"):
+            result = _examine(model, images, key, importance=True)
+        found = result.examination
+        if found is None or found.importance is None:
+            st.write(_plain(result.error or found.importance_reason))
+        else:
+            st.image(_results.draw(found))
+            st.write(_small(_COLORS.format(abs(found.importance).max())))
 
 
-def _show_card(card):
-    """Show what the model was trained on, and what not, and how good it is."""
-    classes = _plain(", ".join(card["classes"]))
-    st.subheader("Model card")
-    st.write(f"**Not trained on.** {_NOT_TRAINED_ON.format(classes)}")
-    known = {key: value for key, value in card.items() if key != "reference" and value}
-    rows = pd.json_normalize(known, sep=", ").T.astype(str)
-    st.table(rows.set_axis(["model card"], axis=1).map(_plain))
+def _list_results(results):
+    """Show why images have no result, a row per image, and a button to download all columns."""
+    for result in results:
+        if result.error:
+            st.error(f"**{_plain(result.name)}** has no result: {_plain(result.error)}")
+    table = _results.tabulate(results)
+    if len(table) > 1:
+        shown = table.filter(["image", "predicted", "unlike_training_images"])
+        st.dataframe(shown.rename(columns=lambda name: name.replace("_", " ")), hide_index=True)
+    content = table.to_csv(index=False)
+    st.download_button("Download results (CSV)", content, "featbus-results.csv", "text/csv")
+
+
+def _describe(card):
+    """Return the model card in words, as Markdown."""
+    pages = Environment(
+        loader=PackageLoader("featbus"), autoescape=True, trim_blocks=True, finalize=_plain
+    )
+    return pages.get_template("model_card.md").render(card=card)
 
 
 if __name__ == "__main__":

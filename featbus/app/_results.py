@@ -22,11 +22,11 @@ from featbus.persistence import load, read_card
 _LOGGER = logging.getLogger("featbus")
 _TOP = "Called by the highest probability."
 _NOT_TOP = "The classifier and its probabilities differ: another class is more probable."
+_NOT_EVALUATED = "Not evaluated: the model card does not say how often such a call was right."
 _SIDE = 900  # pixels of the longer side of a picture
 _OUTLINE = (255, 214, 64)
 _FOR, _AGAINST = np.array([235, 64, 52.0]), np.array([52, 120, 246.0])
 _OPACITY = 0.45
-_BAR = 48  # pixels: height of the scale
 
 
 class Model(NamedTuple):
@@ -168,16 +168,16 @@ def describe_call(card, found):
     Returns
     -------
     list of str
-        How often such a call was right when the model was tested, and from which probability on a
-        class is called, as far as the card says so.
+        First, how often such a call was right when the model was tested, or that this was not
+        evaluated; then from which probability on a class is called.
     """
-    sentences, call = [], (card.get("calls") or {}).get(found.predicted)
+    sentences, call = [_NOT_EVALUATED], (card.get("calls") or {}).get(found.predicted)
     if call:
         share = f" ({call['right'] / call['of']:.0%})" if call["of"] else ""
-        sentences.append(
-            f"Such a call was right for {call['right']} of {call['of']} {call['unit']} when the "
-            f"model was tested{share}."
-        )
+        sentences = [
+            f"Of {call['of']} {call['unit']} called {found.predicted} when the model was tested, "
+            f"{call['right']} were {found.predicted}{share}."
+        ]
     if point := card.get("operating_point"):
         sentences.append(
             f"Called {point['class']} from a probability of {point['threshold']:.2f} on, chosen "
@@ -200,12 +200,15 @@ def draw(examination):
     Returns
     -------
     ndarray of uint8 of shape (height, width, 3)
-        The picture; with a map, its scale is below: how the probability of the predicted class
-        changes when a part is hidden.
+        The picture. Red parts lower the probability of the predicted class when they are hidden,
+        blue ones raise it; stronger is more opaque.
     """
     picture, heat = to_rgb(examination.image), examination.importance
     if heat is not None:
-        picture = _paint(picture, heat)
+        strength = heat[..., np.newaxis] / np.abs(heat).max()
+        opacity = _OPACITY * strength**2  # leaves parts of little weight as they are
+        color = np.where(strength > 0, _FOR, _AGAINST)
+        picture = np.rint(picture * (1 - opacity) + color * opacity).astype(np.uint8)
     scale = _SIDE / max(picture.shape[:2])
     size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
     picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else 1)
@@ -214,25 +217,4 @@ def draw(examination):
         edges, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, edges, -1, (0, 0, 0), 5, cv2.LINE_AA)
         cv2.drawContours(picture, edges, -1, _OUTLINE, 2, cv2.LINE_AA)
-    return picture if heat is None else np.vstack([picture, _draw_scale(size[0], heat)])
-
-
-def _draw_scale(width, importance):
-    """Return a bar of the map's colors, from the largest fall of the probability to its rise."""
-    limit = np.abs(importance).max()
-    colors = np.tile(np.linspace(limit, -limit, width), (_BAR, 1))
-    bar = _paint(np.full((_BAR, width, 3), 96, np.uint8), colors)
-    bar[:4] = 0  # between the picture and the scale
-    for text, place in [(f"-{limit:.2f}", 0), ("0", 0.5), (f"+{limit:.2f}", 1)]:
-        (length, height), _ = cv2.getTextSize(text, 0, 0.8, 2)
-        start = 8 + round(place * (width - 16 - length)), (_BAR + height) // 2
-        cv2.putText(bar, text, start, 0, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
-    return bar
-
-
-def _paint(picture, importance):
-    """Blend red where the map is above 0 and blue below; stronger is more opaque."""
-    strength = importance[..., np.newaxis] / np.abs(importance).max()
-    opacity = _OPACITY * strength**2  # leaves parts of little weight as they are
-    color = np.where(strength > 0, _FOR, _AGAINST)
-    return np.rint(picture * (1 - opacity) + color * opacity).astype(np.uint8)
+    return picture
