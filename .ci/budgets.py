@@ -31,7 +31,7 @@ BUDGETS = {
     "featbus/app": 300,
     "featbus/demo.py, verify.py": 430,
     "featbus": 16_850,
-    "tests": 20_800,
+    "tests": 21_050,
 }
 FILES = 133  # in featbus
 # Rooms that are over their budgets, and where they are.
