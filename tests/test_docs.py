@@ -1,5 +1,6 @@
 """The documentation keeps up with the code."""
 
+import csv
 import importlib
 import inspect
 import pkgutil
@@ -93,6 +94,18 @@ def test_the_table_of_features_names_each_that_turns_whole_images_into_rows():
     # These have pages of their own, with scores.
     elsewhere = {"BIRADSFeatures", "BreastDensity", "FineTunedFeatures", "Radiomics"}
     assert {name for name in names if f"~featbus.{name}`" not in table} == elsewhere
+
+
+def test_pages_are_short_and_tables_are_narrow():
+    long = {"app", "command_line", "scale"}
+    for page in (DOCS / "user_guide").glob("*.rst"):
+        text = page.read_text(encoding="utf-8")
+        assert len(text.split()) <= 1500 or page.stem in long, page
+        bars = re.findall(r"^ *=+(?: +=+)+$", text, flags=re.MULTILINE)
+        assert max([len(bar.split()) for bar in bars], default=0) <= 5, page
+    for path in DOCS.rglob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            assert max(map(len, csv.reader(file))) <= 5, path
 
 
 def _is_extractor(found):
