@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featbus import FeatureBus, IntensityStatistics, Resample, make_breast_ultrasound, save
-from featbus.app import _results, run_app
+from featbus.app import _page, _results, run_app
 from featbus.app._results import open_model
 from featbus.app._run import MEGABYTES
 from featbus.cli import main
@@ -36,6 +36,7 @@ def path(tmp_path_factory):
     data = make_breast_ultrasound(60, image_shape=(96, 128), random_state=0)
     model = make_pipeline(FeatureBus(IntensityStatistics()), LogisticRegression(max_iter=5000))
     card = {"scores": {"accuracy": {"mean": 0.5, "low": 0.25, "high": 0.75}}}
+    card["data"] = {"images": 480, "groups": None, "left_out": 0}
     card["reference"] = describe_training_images(data.images, groups=data.groups)
     path = tmp_path_factory.mktemp("app") / "lesions.skops"
     save(model.fit(data.images, data.target), path, classes=data.target_names, card=card)
@@ -84,18 +85,54 @@ def test_the_first_page_shows_the_card(page):
     assert not page.exception
     assert "Not a medical device and not for clinical use" in shown
     assert "Not trained on" in shown
-    assert "0\\.25" in shown
-    assert "benign, malignant, normal" in shown
     assert "Predicted class" not in shown
+    assert "BMP, PGM, PPM or DICOM" in page.file_uploader[0].label
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_the_card_is_in_words(page):
+    lines = page.markdown[-1].value.replace("\\", "").splitlines()
+    assert lines[2:6] == [
+        "- Trained on 480 images",
+        "- Groups: not known",
+        "- Accuracy: 0.5 (95% interval 0.25 to 0.75)",
+        "- Classes: benign, malignant, normal",
+    ]
+    assert not [line for line in lines if "_" in line or "{" in line]
+
+
+def test_a_card_of_unknown_content_is_text():
+    card = {"classes": ["a", "<b>"], "data": "*BUSI*", "items": [{"n": 1}, None], "reference": {}}
+    calls = {"a": {"right": 3, "of": 4, "unit": "images"}}
+    assert _page._describe(card | {"calls": calls}).splitlines()[2:] == [
+        "- Training images: not known",
+        "- Groups: not known",
+        r"- Data: \*BUSI\*",
+        r"- Classes: a, \<b\>",
+        "- Items: n 1, none",
+        "- Right calls: a 3 of 4 images",
+    ]
+
+
+def test_the_image_comes_first_then_the_class_warnings_and_why(path, monkeypatch):
+    doubted = open_model(path).card | {"doubt": "Not clearly better than chance: a (ROC AUC)."}
+    model = open_model(path)._replace(card=doubted)
+    monkeypatch.setattr(_results, "open_model", lambda path: model)
+    shown = [piece.type for piece in upload(open_page(path), ("photo.png", encode(PHOTO))).main]
+    answer = shown[shown.index("image") :]
+    assert [kind for kind in answer if kind not in ("column", "progress")] == [
+        *("image", "markdown"),  # with its name
+        *("markdown", "markdown", "error", "warning", "markdown", "toggle"),
+        *("download_button", "expander", "markdown"),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".pgm"])
 def test_an_image_is_examined_whatever_its_name_is(page, path, suffix):
     data = encode(IMAGE, suffix)
     upload(page, ("notes.txt", data))
     model = open_model(path)
     found = examine_image(model.pipeline, model.card, cv2.imdecode(np.frombuffer(data, "u1"), 0))
-    assert found.predicted in [piece.value for piece in page.subheader]
+    assert f"Predicted class: {found.predicted}" in [piece.value for piece in page.subheader]
     result = page.session_state.results[next(iter(page.session_state.results))]
     np.testing.assert_array_equal(result.examination.probabilities, found.probabilities)
     assert not page.error
@@ -128,34 +165,30 @@ def test_the_importance_map_is_painted_when_wanted(page):
     assert not np.array_equal(_results.draw(found.examination), plain)
 
 
-def test_the_scale_of_a_map_has_its_ends_in_probability(page):
+def test_a_map_says_by_how_much_hiding_a_part_changes_the_probability(page):
     upload(page, ("a.png", encode(IMAGE)))
     page.toggle[0].set_value(True).run()
     (found,) = [result.examination for (_, on), result in page.session_state.results.items() if on]
-    picture, plain = _results.draw(found), _results.draw(replace(found, importance=None))
-    bar = picture[len(plain) :]
-    assert bar.shape == (_results._BAR, *plain.shape[1:])
-    (red, _, blue), (red_2, _, blue_2) = bar[-1, 0], bar[-1, -1]
-    assert red > blue
-    assert red_2 < blue_2
-    caption = page.get("image")[0].proto.imgs[0].caption.replace("\\", "")
     limit = np.abs(found.importance).max()
-    assert f"from -{limit:.2f} to +{limit:.2f}" in caption
+    assert f"by {limit:.2f} at most" in text(page).replace("\\", "")
 
 
 def test_what_a_call_is_worth(page, path):
     model = open_model(path)
-    assert "Called by the highest probability" in text(upload(page, ("a.png", encode(IMAGE))))
+    shown = text(upload(page, ("a.png", encode(IMAGE))))
+    assert "Not evaluated\\: " in shown
+    assert "Called by the highest probability" in shown
     calls = {name: {"right": 61, "of": 85, "unit": "patients"} for name in model.card["classes"]}
     card = model.card | {"calls": calls, "operating_point": POINT}
     found = examine_image(model.pipeline, card, IMAGE, importance=False)
     assert _results.describe_call(card, found) == [
-        "Such a call was right for 61 of 85 patients when the model was tested (72%).",
+        f"Of 85 patients called {found.predicted} when the model was tested, 61 were "
+        f"{found.predicted} (72%).",
         "Called malignant from a probability of 0.31 on, chosen for a sensitivity of at least "
         "0.95.",
     ]
     never = card | {"calls": {found.predicted: {"right": 0, "of": 0, "unit": "images"}}}
-    assert "0 of 0 images when the model was tested." in _results.describe_call(never, found)[0]
+    assert "Of 0 images called" in _results.describe_call(never, found)[0]
 
 
 def test_a_class_of_a_model_at_chance_is_not_emphasized(path, monkeypatch):
@@ -166,8 +199,8 @@ def test_a_class_of_a_model_at_chance_is_not_emphasized(path, monkeypatch):
     _results.open_model.cache_clear()
     assert "Not clearly better than chance" in page.warning[0].value.replace("\\", "")
     predicted = next(iter(page.session_state.results.values())).examination.predicted
-    assert predicted not in [piece.value for piece in page.subheader]
-    assert predicted in [piece.value for piece in page.markdown]
+    assert not page.subheader
+    assert f"Predicted class: {predicted}" in [piece.value for piece in page.markdown]
 
 
 def test_an_importance_that_fails_leaves_the_result(page, monkeypatch):

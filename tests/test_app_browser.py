@@ -77,7 +77,7 @@ def use_page(app, browser):
             download(page).click()
         assert "ROSSI_4711.dcm" in Path(downloaded.value.path()).read_text()
         page.get_by_text("Show what the class rests on").click()
-        page.get_by_text("hiding this part").wait_for(timeout=WAIT)
+        page.get_by_text("Hiding a red part").wait_for(timeout=WAIT)
         page.reload()
     return secrets
 
@@ -164,11 +164,13 @@ FOCUS = """() => {
 def test_the_keyboard_reaches_everything(app, browser):
     with open_app(app, browser) as page:
         examine(page, upload("good.png", GOOD), upload("also good.png", GOOD))
+        page.get_by_text("Choose images").click()
         reached = []
         for _ in range(60):  # twice around: a busy server draws parts later
             page.keyboard.press("Tab")
             reached.append(page.evaluate(FOCUS) or "")
         for name in [
+            "Choose images",
             "Add files",
             "Remove good.png",
             "Or a synthetic example",
@@ -187,9 +189,18 @@ BEYOND = """() => {
 }"""
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (400, "dark")])
-def test_the_page_fits_and_has_one_title(width, scheme, app, browser):
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (800, "light"), (400, "dark")])
+def test_the_page_fits_and_answers_on_the_first_screen(width, scheme, app, browser):
     with open_app(app, browser, width, scheme=scheme) as page:
-        examine(page, upload(f"{'x' * 200}.png", GOOD))
+        assert page.evaluate(BEYOND) <= 0  # with the whole card
+        examine(page, upload("good.png", GOOD))
+        answer = page.get_by_text("how often such a call was right")
+        answer.wait_for(timeout=WAIT)
+        image, call = page.get_by_test_id("stImage").bounding_box(), answer.bounding_box()
+        assert image["y"] > 0
+        assert call["y"] + call["height"] <= 900
+        page.get_by_text("Show what the class rests on").click()
+        chooser(page).set_input_files(upload(f"{'x' * 200}.png", GOOD))
+        page.get_by_text("Image shown").wait_for(timeout=WAIT)
         assert page.evaluate(BEYOND) <= 0
         assert page.get_by_role("heading", level=1).count() == 1

@@ -3,11 +3,10 @@
 import re
 import sys
 from dataclasses import replace
-from importlib.resources import files
+from pathlib import Path
 
 import streamlit as st
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
 
 from featbus.app import _results
 from featbus.files import escape
@@ -27,7 +26,7 @@ def show_page(path):
         The file of the model.
     """
     model = _results.open_model(path)
-    logo, style = (str(files("featbus.app") / name) for name in ("logo.svg", "page.css"))
+    logo, style = (Path(__file__).with_name(name) for name in ("logo.svg", "page.css"))
     st.set_page_config(page_title=f"{model.name} – featbus", page_icon=logo, layout="wide")
     st.html(style)
     st.title(_plain(model.name))
@@ -55,10 +54,8 @@ def show_page(path):
 
 
 def _plain(text):
-    """Return a text, unless it is Markdown, as Markdown that shows it as it is."""
-    if isinstance(text, Markup):
-        return text
-    return Markup(re.sub(r"([^\w\s,;=%])", r"\\\1", escape(" ".join(str(text).split()))))
+    """Return a text that Markdown shows as it is."""
+    return re.sub(r"([^\w\s,;=%])", r"\\\1", escape(" ".join(str(text).split())))
 
 
 def _small(text):
@@ -140,9 +137,8 @@ def _list_results(results):
 
 def _describe(card):
     """Return the model card in words, as Markdown."""
-    pages = Environment(
-        loader=PackageLoader("featbus"), autoescape=True, trim_blocks=True, finalize=_plain
-    )
+    pages = Environment(loader=PackageLoader("featbus"), trim_blocks=True)
+    pages.filters["plain"] = _plain
     return pages.get_template("model_card.md").render(card=card)
 
 
