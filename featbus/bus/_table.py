@@ -39,7 +39,7 @@ class FeatureTable:
     as `X`, indexing returns the table of some rows, and ``numpy.asarray`` reads them.
     `StreamingClassifier` learns from it in parts.
 
-    Read more in the :ref:`User Guide <scale>`.
+    Read more in the :ref:`User Guide <scale_learning>`.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class HashedGroupKFold(GroupKFold):
     Inside one of its folds, use `GroupKFold`: with the same `n_splits`, all rows would have the
     same fold again.
 
-    Read more in the :ref:`User Guide <scale>`.
+    Read more in the :ref:`User Guide <scale_learning>`.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def _steps(estimator):
 class StreamingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Learn from batches of rows, so that a table of any size needs the memory of a batch.
 
-    Read more in the :ref:`User Guide <scale>`.
+    Read more in the :ref:`User Guide <scale_learning>`.
 
     Parameters
     ----------

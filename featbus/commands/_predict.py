@@ -39,7 +39,7 @@ def predict(
 ) -> pd.DataFrame:
     """Predict the classes of images.
 
-    Read more in the :ref:`User Guide <command_line>`.
+    Read more in the :ref:`User Guide <command_line_train>`.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def train(
 ) -> tuple[Evaluation, AuditReport | None]:
     """Evaluate a recipe, fit it on all images or on the given training part, and save the model.
 
-    Read more in the :ref:`User Guide <command_line>`.
+    Read more in the :ref:`User Guide <command_line_train>`.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a recipe by cross-validation that keeps groups together, or a model on new data.
 
-    Read more in the :ref:`User Guide <command_line>`.
+    Read more in the :ref:`User Guide <command_line_train>`.
 
     Parameters
     ----------
