@@ -52,6 +52,7 @@ PROJECTS = {
             "sklearn.linear_model.SGDClassifier",
             "sklearn.metrics.confusion_matrix",
             "sklearn.model_selection.GridSearchCV",
+            "sklearn.model_selection.GroupKFold",
             "sklearn.model_selection.StratifiedGroupKFold",
             "sklearn.model_selection.TunedThresholdClassifierCV",
             "sklearn.model_selection.cross_validate",
