@@ -308,7 +308,8 @@ def test_a_sample_names_images_by_their_position(scans):
     assert [each.index for each in error.value.errors] == [36, 37, 38, 39]
 
 
-def test_report_in_other_forms(scans):
+def test_report_in_other_forms(scans, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     report = audit(**with_copy(scans, scans[0]))
     text, html, data = repr(report), report._repr_html_(), report.to_dict()
     unknown = "groups unknown: every image counted as its own patient"
