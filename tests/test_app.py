@@ -218,6 +218,7 @@ def fail(*args, **options):
 def test_an_unlike_image_is_said_to_be_so(page):
     upload(page, ("photo.png", encode(PHOTO)))
     assert "Unlike the training images" in page.error[0].value
+    assert not page.subheader
 
 
 def test_a_class_that_is_not_the_most_probable_is_said_to_be_so(page, monkeypatch):

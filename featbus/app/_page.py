@@ -93,7 +93,7 @@ def _show_image(name, found):
 
 def _show_prediction(card, found):
     """Show the class and what it is worth, warnings, and the probabilities."""
-    show = st.write if card.get("doubt") else st.subheader
+    show = st.write if card.get("doubt") or found.is_unfamiliar else st.subheader
     show(f"Predicted class: {_plain(found.predicted)}")
     tested, *called = _results.describe_call(card, found)
     st.write(_plain(tested))
