@@ -8,8 +8,8 @@ lesion, as an expert outlined it, and 30 % of its height and width at each side.
 "table" writes ``docs/user_guide/robustness*.csv``: the robustness of each family on lesions that
 are drawn with a fixed seed, one of each group of near-duplicates, with the default perturbations.
 HOG and MobileNetV2 (alpha 0.35, three stages) see a square crop around the mask, which moves with
-it; all others the masked image. Cells of perturbations: share of columns with an ICC of at least 0.75,
-and of at least 0.9. Columns that are constant are left out.
+it; all others the masked image. Cells of perturbations: share of columns with an ICC of at least
+0.75, and of at least 0.9. Columns that are constant are left out.
 
 "scores" prints the ROC AUC, benign or malignant, with and without `SelectRobust`. Groups are halved
 at random. On the first half, `min_icc` is chosen by the mean AUC of five grouped folds; a support
