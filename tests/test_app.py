@@ -33,7 +33,7 @@ IMAGE = make_breast_ultrasound(2, random_state=5).images[1]
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    data = make_breast_ultrasound(60, image_shape=(96, 128), random_state=0)
+    data = make_breast_ultrasound(60, random_state=0)
     model = make_pipeline(FeatureBus(IntensityStatistics()), LogisticRegression(max_iter=5000))
     card = {"scores": {"accuracy": {"mean": 0.5, "low": 0.25, "high": 0.75}}}
     card["data"] = {"images": 480, "groups": None, "left_out": 0}
