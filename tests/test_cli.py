@@ -24,8 +24,8 @@ from featbus.cli import _COMMANDS, _GROUP_OF, main
 from featbus.commands._data import show
 from featbus.persistence import read_card
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "command_line.rst"
-TEXT = PAGE.read_text(encoding="utf-8")
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "user_guide"
+TEXT = "".join(path.read_text("utf-8") for path in sorted(PAGES.glob("command_line*.rst")))
 PRINTED = re.findall(r"^ +\$ featbus (.+)$", TEXT, flags=re.MULTILINE)
 WITH_NETWORK = [line for line in PRINTED if "weights" in line or "run.yaml" in line]
 CONFIG = re.search(r"code-block:: yaml\n\n((?:   .*\n|\n)+)", TEXT)[1]
