@@ -72,7 +72,7 @@ def test_rows_are_those_of_pytorch(folder, network, variant, exporter, engine):
         compare(list(tensors.values()), [arrays[module][:, 0] for module in tensors], "cls")
 
 
-GUIDE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "onnx.rst"
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "user_guide" / "onnx_export.rst"
 # Instead of a download, networks of the same shape with random weights.
 STAND_INS = {
     "timm": """
