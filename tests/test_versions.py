@@ -4,12 +4,14 @@ import re
 import sys
 from importlib.metadata import version
 
+import featbus
 from featbus import show_versions, versions
 
 
 def test_versions_of_what_numbers_depend_on():
     found = versions.package_versions()
-    for name in ("featbus", "numpy", "scipy", "scikit-learn", "scikit-image", "pydicom", "pillow"):
+    assert found["featbus"] == featbus.__version__  # also of featbus-slim
+    for name in ("numpy", "scipy", "scikit-learn", "scikit-image", "pydicom", "pillow"):
         assert found[name] == version(name)
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
 
