@@ -40,10 +40,9 @@ LIMITS = {
     "featbus/networks": 1_437,
     "featbus/segmentation": 636,
     "featbus/model_selection": 1_287,
-    "featbus/bus": 1_760,
+    "featbus/bus": 1_753,
     "featbus/evaluation": 2_121,
-    "featbus/app": 321,
-    "featbus": 17_139,
+    "featbus": 17_061,
 }
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",
