@@ -53,6 +53,13 @@ def directory(tmp_path):
 
 
 @pytest.fixture
+def relative(paths, tmp_path, monkeypatch):
+    """The paths without the test's own folder, since names decide where partitions end."""
+    monkeypatch.chdir(tmp_path)
+    return [path.relative_to(tmp_path) for path in paths]
+
+
+@pytest.fixture
 def bus(log):
     return FeatureBus(CountingMean(log=log), batch_size=3)
 
@@ -113,26 +120,24 @@ def test_only_missing_partitions_are_computed(bus, paths, directory, log):
     ],
     ids=["end", "middle", "shorter"],
 )
-def test_another_list_keeps_most_partitions(some, bus, paths, directory, log):
-    write(bus, some(paths), directory)
+def test_another_list_keeps_most_partitions(some, bus, relative, directory, log):
+    write(bus, some(relative), directory)
     computed = count(log)
-    assert write(bus, paths, directory)["path"].tolist() == list(map(str, paths))
-    np.testing.assert_array_equal(FeatureTable(directory), bus.transform(paths))
+    assert write(bus, relative, directory)["path"].tolist() == list(map(str, relative))
+    np.testing.assert_array_equal(FeatureTable(directory), bus.transform(relative))
     assert count(log) - computed - 24 <= 12
 
 
-def test_a_new_file_in_the_middle_of_a_folder(bus, paths, directory, log, monkeypatch):
-    new = paths[12].rename(directory.with_name("new.png"))
+def test_a_new_file_in_the_middle_of_a_folder(bus, relative, directory, log, monkeypatch):
+    new = relative[12].rename(directory.with_name("new.png"))
     scandir = os.scandir
 
-    def scan(folder):
-        return nullcontext(sorted(scandir(folder), key=lambda file: file.name))
-
-    monkeypatch.setattr(os, "scandir", scan)
-    write(bus, paths[0].parent, directory)
-    shutil.copy(new, paths[12])
-    frame = write(bus, paths[0].parent, directory)
-    assert frame["path"].tolist() == list(map(str, paths))
+    in_order = partial(sorted, key=lambda file: file.name)
+    monkeypatch.setattr(os, "scandir", lambda folder: nullcontext(in_order(scandir(folder))))
+    write(bus, relative[0].parent, directory)
+    shutil.copy(new, relative[12])
+    frame = write(bus, relative[0].parent, directory)
+    assert frame["path"].tolist() == list(map(str, relative))
     assert 24 <= count(log) <= 23 + 12
 
 
