@@ -348,14 +348,17 @@ def test_releases_of_packages_count(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
-    (folder / "released_of_mine.py").write_text("__version__ = '1'\ndef call(X): return X\n")
+    code = "import featbus\n__version__ = '1'\ndef call(X): return X\nclass Mine(featbus.LBP): pass\n"
+    (folder / "released_of_mine.py").write_text(code)
     module = importlib.import_module("released_of_mine")
-    keys = set()
-    for release in ("1", "2"):
-        monkeypatch.setattr(module, "__version__", release)
-        keys.add(fingerprint(FunctionTransformer(module.call)))
+    keys = []
+    for owner in (None, LBP, module.Mine, module):
+        if owner is not None:
+            name = "__version__" if owner is module else "_algorithm_version"
+            monkeypatch.setattr(owner, name, "2", raising=False)
+        keys.append((fingerprint(FunctionTransformer(module.call)), fingerprint(module.Mine())))
         _fingerprint._find_release.cache_clear()
-    assert len(keys) == 2
+    assert [len({*key}) for key in zip(*keys)] == [2, 4]
 
 
 def test_releases_of_featbus_count_and_commits_do_not(monkeypatch):

@@ -56,8 +56,9 @@ class FingerprintError(ValueError):
 def fingerprint(transformer: Any, version: str | int | None = None) -> bytes:
     """Digest what determines the row a transformer makes of an image.
 
-    A featbus class is identified by its name and the algorithm versions of its bases, other
-    installed code by its name and release, the user's own functions and classes, and functions of a
+    A featbus class is identified by its name and the algorithm versions of its bases, a class of
+    another package that extends it by these and the releases of its bases, other installed code by
+    its name and release, the user's own functions and classes, and functions of a
     development version of featbus, by their byte code, defaults, closures and the globals that they
     use; estimators also by parameters and learned state. Of modules that the user's code calls in
     turn, only the names are used.
@@ -188,12 +189,14 @@ def _describe(estimator):
 
 @_reduce.register
 def _(cls: type):
-    package = cls.__module__.partition(".")[0]
-    if package == "featbus":
-        versions = [vars(base).get("_algorithm_version") for base in cls.__mro__]
+    roots = [base.__module__.partition(".")[0] for base in cls.__mro__]
+    versions = [vars(base).get("_algorithm_version") for base in cls.__mro__]
+    if _is_released(cls) and roots[0] != "featbus":
+        if not any(versions):
+            return cls.__qualname__
+        versions += map(_find_release, sorted({*roots} - {"featbus"}))
+    if _is_released(cls) or roots[0] == "featbus":
         return dict, (f"{cls.__module__}.{cls.__qualname__}", versions)
-    if _is_released(cls):
-        return cls.__qualname__
     members = [
         (name, member)
         for name, member in sorted(vars(cls).items())
