@@ -480,6 +480,9 @@ class FeatureExtractor(ImageEstimator):
         for index, row in enumerate(self._iter_rows(prepared)):
             if rows is None:
                 rows = np.empty((n_images, len(row)), dtype=self.dtype)
+            if np.shape(row) != rows.shape[1:]:  # NumPy would repeat a single number
+                reason = f"found {np.size(row)} features, expected {rows.shape[1]} as in image 0."
+                raise ImageError(reason, index=index)
             rows[index] = row
         return rows
 

@@ -66,16 +66,20 @@ from featbus.masks import with_mask
 # With random weights, the activations of networks with batch normalization fade away.
 SMALL_NETWORK = {"backbone": "vgg16", "layers": "block2_pool", "weights": None}
 
+WITHOUT_PARAMETERS = [
+    *(CLAHE, HistogramEqualizer, ContrastStretch, GammaCorrection, RemoveAnnotations, MeanFilter),
+    *(LaplacianOfGaussian, LawsFilter, WaveletFilter, SimoncelliFilter, BreastRegion),
+    *(PectoralMuscleRemover, HOG, LBP, GLCM, GLRLM, GLSZM, GLDZM, NGTDM, NGLDM),
+    *(IntensityStatistics, IntensityVolumeHistogram, BreastDensity, FractalDimension),
+    *(FourierEnergy, ZernikeMoments),
+]
 # One entry an estimator: how the tests build it for images of 48 x 40 pixels and larger.
 ESTIMATORS = [
+    *(pytest.param(cls(), id=cls.__name__) for cls in WITHOUT_PARAMETERS),
     pytest.param(ImageLoader(color_mode="rgb"), id="ImageLoader"),
     pytest.param(Resize((24, 32)), id="Resize"),
     pytest.param(ResampleArrays((0.2, 0.15)), id="Resample"),
-    pytest.param(CLAHE(), id="CLAHE"),
-    pytest.param(HistogramEqualizer(), id="HistogramEqualizer"),
-    pytest.param(ContrastStretch(), id="ContrastStretch"),
     pytest.param(Normalize((1, 99)), id="Normalize"),
-    pytest.param(GammaCorrection(), id="GammaCorrection"),
     *(
         pytest.param(Denoise(method), id=f"Denoise-{method}")
         for method in ("median", "gaussian", "bilateral", "nlmeans", "tv")
@@ -85,27 +89,9 @@ ESTIMATORS = [
         for method in ("lee", "kuan", "frost", "srad")
     ),
     pytest.param(AdaptiveThreshold(9), id="AdaptiveThreshold"),
-    pytest.param(RemoveAnnotations(), id="RemoveAnnotations"),
     pytest.param(ImageFunction(np.fliplr), id="ImageFunction"),
-    pytest.param(MeanFilter(), id="MeanFilter"),
-    pytest.param(LaplacianOfGaussian(), id="LaplacianOfGaussian"),
-    pytest.param(LawsFilter(), id="LawsFilter"),
     pytest.param(GaborFilter(sigma=2, wavelength=4), id="GaborFilter"),
-    pytest.param(WaveletFilter(), id="WaveletFilter"),
-    pytest.param(SimoncelliFilter(), id="SimoncelliFilter"),
-    pytest.param(BreastRegion(), id="BreastRegion"),
-    pytest.param(PectoralMuscleRemover(), id="PectoralMuscleRemover"),
     pytest.param(ROICropper(ThresholdSegmenter(), size=24), id="ROICropper"),
-    pytest.param(HOG(), id="HOG"),
-    pytest.param(LBP(), id="LBP"),
-    pytest.param(GLCM(), id="GLCM"),
-    pytest.param(GLRLM(), id="GLRLM"),
-    pytest.param(GLSZM(), id="GLSZM"),
-    pytest.param(GLDZM(), id="GLDZM"),
-    pytest.param(NGTDM(), id="NGTDM"),
-    pytest.param(NGLDM(), id="NGLDM"),
-    pytest.param(IntensityStatistics(), id="IntensityStatistics"),
-    pytest.param(IntensityVolumeHistogram(), id="IntensityVolumeHistogram"),
     pytest.param(Radiomics(levels=8), id="Radiomics"),
     pytest.param(ShapeOfBrightPart(), id="ShapeStatistics"),
     pytest.param(LesionOfBrightPart(), id="BIRADSFeatures"),
@@ -113,10 +99,6 @@ ESTIMATORS = [
     pytest.param(
         VisualWords(n_words=4, size=8, step=4), id="VisualWords-daisy", marks=pytest.mark.slow
     ),
-    pytest.param(BreastDensity(), id="BreastDensity"),
-    pytest.param(FractalDimension(), id="FractalDimension"),
-    pytest.param(FourierEnergy(), id="FourierEnergy"),
-    pytest.param(ZernikeMoments(), id="ZernikeMoments"),
     pytest.param(
         DeepFeatures(**SMALL_NETWORK, input_size=32), id="DeepFeatures", marks=pytest.mark.network
     ),

@@ -63,3 +63,11 @@ def test_errors(skeleton):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_scikit_learns_checks(skeleton):
     assert not find_failed_checks(from_rows(skeleton)())
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_rows_have_one_length(length, skeleton, monkeypatch):
+    rows = iter([[1, 2], [1] * length])
+    monkeypatch.setattr(skeleton, "_extract", lambda self, image: next(rows))
+    with pytest.raises(ImageError, match=f"image 1: found {length} .*expected 2 as in image 0"):
+        skeleton().transform(np.zeros((2, 4, 6), np.uint8))

@@ -348,15 +348,15 @@ def test_releases_of_packages_count(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
-    code = "import featbus\n__version__ = '1'\ndef call(X): return X\nclass Mine(featbus.LBP): pass\n"
+    code = "import featbus\n__version__ = '1'\ndef call(X): return X\nclass My(featbus.LBP): pass\n"
     (folder / "released_of_mine.py").write_text(code)
     module = importlib.import_module("released_of_mine")
     keys = []
-    for owner in (None, LBP, module.Mine, module):
+    for owner in (None, LBP, module.My, module):
         if owner is not None:
             name = "__version__" if owner is module else "_algorithm_version"
             monkeypatch.setattr(owner, name, "2", raising=False)
-        keys.append((fingerprint(FunctionTransformer(module.call)), fingerprint(module.Mine())))
+        keys.append((fingerprint(FunctionTransformer(module.call)), fingerprint(module.My())))
         _fingerprint._find_release.cache_clear()
     assert [len({*key}) for key in zip(*keys)] == [2, 4]
 
