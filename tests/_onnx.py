@@ -5,11 +5,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 SIZE = 32
-TORCH = {
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "scale": 1 / 255,
-}
+TORCH = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "scale": 1 / 255}
 
 
 class Graph:

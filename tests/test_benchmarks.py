@@ -13,8 +13,7 @@ NETWORKS = "deep_features", "segmentation"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.network] * (name in NETWORKS)) for name in NAMES],
+    "name", [pytest.param(name, marks=[pytest.mark.network] * (name in NETWORKS)) for name in NAMES]
 )
 def test_a_file_of_benchmarks(name, monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)

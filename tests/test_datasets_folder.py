@@ -105,11 +105,7 @@ def test_a_name_that_two_images_have_is_no_name(tmp_path):
 
 @pytest.mark.parametrize(
     "names",
-    [
-        ["p1", "P1 ", " p1", "p2"],
-        ["M\u00fc", "Mu\u0308", "m\u00fc ", "p"],
-        ["7", 7, "7.0 ", 8.5],
-    ],
+    [["p1", "P1 ", " p1", "p2"], ["M\u00fc", "Mu\u0308", "m\u00fc ", "p"], ["7", 7, "7.0 ", 8.5]],
     ids=["spaces and case", "accents", "numbers"],
 )
 def test_one_group_in_several_spellings(tmp_path, names):

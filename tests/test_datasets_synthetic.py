@@ -5,10 +5,7 @@ from numpy.testing import assert_array_equal
 from scipy import ndimage as ndi
 from skimage.measure import regionprops
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import (
-    StratifiedGroupKFold,
-    cross_val_predict,
-)
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC

@@ -104,10 +104,7 @@ def test_what_cannot_be_evaluated_is_refused_before_any_feature(tmp_path, folder
 @pytest.mark.network
 @pytest.mark.parametrize(
     ("options", "n_columns"),
-    [
-        ({}, 2 * (64 + 128 + 128)),
-        ({"layers": "top", "pooling": ["avg"]}, 128),
-    ],
+    [({}, 2 * (64 + 128 + 128)), ({"layers": "top", "pooling": ["avg"]}, 128)],
 )
 def test_a_backbone_adds_its_features(tmp_path, folders, capsys, options, n_columns):
     network = {"backbone": "small_cnn", "weights": None}

@@ -96,10 +96,7 @@ def test_spacing_scales_lengths():
     (image,) = noise(1)
     for in_mm, in_pixels in (
         (LaplacianOfGaussian(sigma=0.3, spacing=0.1), LaplacianOfGaussian(sigma=3)),
-        (
-            GaborFilter(sigma=0.3, wavelength=0.5, spacing=0.1),
-            GaborFilter(sigma=3, wavelength=5),
-        ),
+        (GaborFilter(sigma=0.3, wavelength=0.5, spacing=0.1), GaborFilter(sigma=3, wavelength=5)),
     ):
         np.testing.assert_allclose(respond(in_mm, image), respond(in_pixels, image), atol=1e-12)
 

@@ -69,8 +69,7 @@ def test_digests_of_arrays():
         lambda path: fingerprint(with_value(path)),
         lambda path: fingerprint(with_value(str(path))),
         pytest.param(
-            lambda path: fingerprint(DeepFeatures("vgg16", weights=path)),
-            marks=pytest.mark.network,
+            lambda path: fingerprint(DeepFeatures("vgg16", weights=path)), marks=pytest.mark.network
         ),
     ],
     ids=["image", "parameter", "parameter as text", "weights"],

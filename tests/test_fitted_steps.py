@@ -126,11 +126,7 @@ def elsewhere():
             "SelectFromModel (frozen) from an unknown number",
         ),
         (FrozenEstimator(LogisticRegression().fit(ROWS, Y)), "leak", "from an unknown number"),
-        (
-            FrozenEstimator(VarianceThreshold().fit(ROWS)),
-            "warning",
-            "(frozen) from an unknown",
-        ),
+        (FrozenEstimator(VarianceThreshold().fit(ROWS)), "warning", "(frozen) from an unknown"),
         (FrozenEstimator(make_pipeline(ELSEWHERE, select(mutual_info_classif))), "warning", "9"),
         (select(), "warning", "SelectKBest from an unknown"),
     ],

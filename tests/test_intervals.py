@@ -17,9 +17,7 @@ from sklearn.svm import SVC
 
 from featbus import evaluate
 from featbus.evaluation import FewGroupsWarning
-from featbus.evaluation._intervals import (
-    score_interval,
-)
+from featbus.evaluation._intervals import score_interval
 from featbus.evaluation._metrics import METRICS, metric_range
 
 

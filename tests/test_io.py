@@ -154,8 +154,7 @@ def with_orientation(kind, pixels, orientation):
 
 @pytest.mark.parametrize("orientation", [0, *range(2, 9), 65535])
 @pytest.mark.parametrize(
-    ("kind", "pixels"),
-    [("JPEG", SMOOTH_RGB), ("PNG", GRAY8), ("TIFF", GRAY16), ("TIFF", BITS)],
+    ("kind", "pixels"), [("JPEG", SMOOTH_RGB), ("PNG", GRAY8), ("TIFF", GRAY16), ("TIFF", BITS)]
 )
 def test_a_picture_stands_as_viewers_show_it(kind, pixels, orientation, read):
     upright = read(with_orientation(kind, pixels, 1))

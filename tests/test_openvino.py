@@ -19,14 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from featbus import DeepFeatures
 from featbus.base import thread_limit
-from featbus.networks import (
-    NAMED,
-    KerasEngine,
-    KerasModel,
-    Network,
-    _engines,
-    _openvino,
-)
+from featbus.networks import NAMED, KerasEngine, KerasModel, Network, _engines, _openvino
 from featbus.networks._openvino import OpenVINOEngine
 from featbus.parameters import InvalidParameterError
 

@@ -10,10 +10,7 @@ from _data import data_dir
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import (
-    StratifiedGroupKFold,
-    cross_val_predict,
-)
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline
 
 import featbus.recipes

@@ -14,12 +14,7 @@ from featbus.io._pictures import read_quantization
 from featbus.model_selection import _shortcuts, audit
 from featbus.model_selection._audit import check_shortcuts
 from featbus.model_selection._measures import find_borders, measure_image, measure_mask
-from featbus.model_selection._shortcuts import (
-    CONTENT,
-    SHORTCUTS,
-    _macro_aucs,
-    score_shortcuts,
-)
+from featbus.model_selection._shortcuts import CONTENT, SHORTCUTS, _macro_aucs, score_shortcuts
 
 N_IMAGES = 60
 GROUPS = np.arange(N_IMAGES) // 2

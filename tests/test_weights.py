@@ -20,23 +20,10 @@ from _onnx import TORCH, save_convnet, save_vit
 from skimage.io import imsave
 from sklearn.base import clone
 
-from featbus import (
-    DeepFeatures,
-    FeatureBus,
-    FeatureStore,
-    list_layers,
-    load,
-    save,
-)
+from featbus import DeepFeatures, FeatureBus, FeatureStore, list_layers, load, save
 from featbus.bus import fingerprint
 from featbus.cli import main
-from featbus.networks import (
-    KerasApplication,
-    fetch_weights,
-    file_digest,
-    find_source,
-    list_weights,
-)
+from featbus.networks import KerasApplication, fetch_weights, file_digest, find_source, list_weights
 from featbus.parameters import InvalidParameterError
 from featbus.persistence import read_card
 
@@ -139,14 +126,7 @@ def test_the_bundle_of_the_environment(bundle, tmp_path, monkeypatch):
     assert find("imagenet", "vgg16") == ("imagenet", None)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        '{"files": [{}]}',
-        json.dumps({"files": [entry(), "vgg16"]}),
-    ],
-)
+@pytest.mark.parametrize("text", ["", '{"files": [{}]}', json.dumps({"files": [entry(), "vgg16"]})])
 def test_an_index_that_is_damaged(bundle, text):
     (bundle / "weights.json").write_text(text)
     with pytest.raises(ValueError, match="weights.json' .* cannot be read"):

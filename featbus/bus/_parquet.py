@@ -16,12 +16,7 @@ from sklearn import config_context, get_config
 from tqdm.auto import tqdm
 
 from featbus.bus._fingerprint import check_key, describe_transformer, try_digest
-from featbus.bus._sources import (
-    as_os_errors,
-    list_partitions,
-    open_address,
-    opened,
-)
+from featbus.bus._sources import as_os_errors, list_partitions, open_address, opened
 from featbus.files import as_unicode, written_whole
 from featbus.images import ImageError, is_path
 from featbus.io import ImageReadError
@@ -394,9 +389,7 @@ def _iter_lines(task, calls, executor, n_jobs):
         )
     pool = executor.get_executor(pure=False)
     return _iter_futures(
-        lambda call: pool.submit(task, *call),
-        lambda: sum(executor.nthreads().values()),
-        calls,
+        lambda call: pool.submit(task, *call), lambda: sum(executor.nthreads().values()), calls
     )
 
 

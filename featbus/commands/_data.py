@@ -24,13 +24,7 @@ from featbus.evaluation.splits import as_text, check_overlap, split_by_value
 from featbus.files import escape
 from featbus.groups import N_FOLDS, check_folds, make_splits, stratified_folds
 from featbus.images import ImageErrors
-from featbus.parameters import (
-    N_JOBS,
-    Interval,
-    InvalidParameterError,
-    StrOptions,
-    check_parameters,
-)
+from featbus.parameters import N_JOBS, Interval, InvalidParameterError, StrOptions, check_parameters
 
 _SUBGROUPS = ("site", "manufacturer", "model", "view", "side")  # columns of a frame
 SHOWN = 20  # files that are named, of many

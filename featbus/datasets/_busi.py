@@ -32,10 +32,7 @@ _NO_GROUPS = (
 
 
 def load_busi(
-    root: PathLike,
-    *,
-    groups: PathLike | pd.DataFrame | None = _base.FOUND,
-    strict: bool = False,
+    root: PathLike, *, groups: PathLike | pd.DataFrame | None = _base.FOUND, strict: bool = False
 ) -> Bunch:
     """Load the Breast Ultrasound Images data set (BUSI).
 

@@ -262,11 +262,7 @@ class LaplacianOfGaussian(_Filter):
     }
 
     def __init__(
-        self,
-        *,
-        sigma: float = 2.0,
-        spacing: float | None = None,
-        boundary: _Boundary = "mirror",
+        self, *, sigma: float = 2.0, spacing: float | None = None, boundary: _Boundary = "mirror"
     ) -> None:
         self.sigma = sigma
         self.spacing = spacing

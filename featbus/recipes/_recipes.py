@@ -1004,11 +1004,7 @@ _RECIPES = {
         "",
         "accuracy 0.88, AUC 0.93 (VGG16, MobileNetV2)",
     ),
-    fine_tuned_ultrasound: (
-        "breast ultrasound",
-        "",
-        "accuracy 0.86, AUC 0.91 (MobileNetV2)",
-    ),
+    fine_tuned_ultrasound: ("breast ultrasound", "", "accuracy 0.86, AUC 0.91 (MobileNetV2)"),
     fusion: ("any", "", "accuracy 0.82, AUC 0.88 (VGG16, MobileNetV2)"),
 }
 _BY_NAME = {recipe.__name__: recipe for recipe in _RECIPES}
