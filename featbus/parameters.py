@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import _param_validation
-from sklearn.utils._param_validation import Interval, InvalidParameterError, Options
+from sklearn.utils._param_validation import Interval as Interval
+from sklearn.utils._param_validation import InvalidParameterError as InvalidParameterError
+from sklearn.utils._param_validation import Options as Options
 from sklearn.utils._param_validation import StrOptions as StrOptions
 
 from featbus.typing import Images, PathLike

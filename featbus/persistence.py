@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -187,7 +188,7 @@ def save(
             raise
         except Exception as error:  # what skops and Keras raise depends on the part
             raise ModelFileError(f"the pipeline cannot be saved: {error!r}") from error
-        card = _complete_card(card or {}, pipeline, classes, packer.lines)
+        card = _complete_card(card or {}, pipeline, classes, packer.lines, trusted)
         with written_whole(path) as hidden:
             hidden.write_bytes(content)
             with zipfile.ZipFile(hidden, "a") as archive:
@@ -227,7 +228,8 @@ def load(path: PathLike, *, trusted: Sequence[str | type] = ()) -> Any:
     Warns
     -----
     UserWarning
-        If another release of featbus, or another minor version of scikit-learn, wrote the file.
+        If another release of featbus or of the package of a trusted type, or another minor version
+        of scikit-learn, wrote the file.
 
     See Also
     --------
@@ -235,8 +237,8 @@ def load(path: PathLike, *, trusted: Sequence[str | type] = ()) -> Any:
     featbus.persistence.read_card : The model card alone.
     """
     with _opened(path) as (archive, manifest):
-        _compare_versions(manifest["card"]["versions"])
         pipeline = _rebuild(archive, set(map(_name, trusted)))
+        _compare_versions(manifest["card"]["versions"], trusted)
         for part in _parts(pipeline):
             if isinstance(part, (DeepFeatures, FineTunedFeatures)):
                 for name in ("weights", "backbone"):
@@ -309,11 +311,19 @@ def _opened(path):
             ) from error
 
 
-def _compare_versions(found):
-    """Warn if another release of featbus or another minor version of scikit-learn was used."""
-    here = package_versions()
-    for name, n_parts in (("featbus", None), ("scikit-learn", 2)):
-        if found[name].split(".")[:n_parts] != here[name].split(".")[:n_parts]:
+def _versions(trusted):
+    """Return the versions of what numbers depend on, the packages of trusted types included."""
+    roots = {_name(item).partition(".")[0] for item in trusted}
+    found = {root: getattr(sys.modules.get(root), "__version__", None) for root in roots}
+    return package_versions() | {root: str(found[root]) for root in roots if found[root]}
+
+
+def _compare_versions(found, trusted):
+    """Warn if another release of a package, or another minor one of scikit-learn, was used."""
+    here = _versions(trusted)
+    for name in ("featbus", "scikit-learn", *here.keys() - package_versions()):
+        n_parts = 2 if name == "scikit-learn" else None
+        if found.get(name, here[name]).split(".")[:n_parts] != here[name].split(".")[:n_parts]:
             warnings.warn(
                 f"The model was saved with {name} {escape(found[name])}, and {here[name]} is "
                 "installed: its predictions can differ. Compare some with those before.",
@@ -612,7 +622,7 @@ def _unpack_network(archive, member, digest, name):
     return path
 
 
-def _complete_card(card, pipeline, classes, networks):
+def _complete_card(card, pipeline, classes, networks, trusted):
     """Return a card as plain JSON values, with the facts known of the pipeline."""
     taken = sorted(_ADDED & card.keys())
     if taken:
@@ -635,7 +645,7 @@ def _complete_card(card, pipeline, classes, networks):
         "classes": names,
         "steps": [type(step).__name__ for step in all_steps(pipeline)],
         "networks": networks or "no network",
-        "versions": package_versions(),
+        "versions": _versions(trusted),
         "saved": datetime.now(UTC).date().isoformat(),
         "note": _NOTE,
     }

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import types
 import zipfile
 from functools import partial
 from operator import methodcaller
@@ -314,8 +315,13 @@ def test_trusted_types_of_others_travel(path, monkeypatch):
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__, sys.modules["__main__"]))
     steps = FeatureBus(Mine(n_points=16)), FunctionTransformer(double), SVC()
     pipeline = make_pipeline(*steps).fit(X, Y)
+    root = types.SimpleNamespace(__version__="1.0")
+    monkeypatch.setitem(sys.modules, root_name := __name__.partition(".")[0], root)
     loaded = assert_same_elsewhere(pipeline, path, trusted=trusted)
     assert type(loaded[0].transformer) is Mine
+    root.__version__ = "1.1"
+    with pytest.warns(UserWarning, match=f"saved with {root_name} 1.0, and 1.1 is installed"):
+        load(path, trusted=trusted)
     for some, missing in ((trusted[:1], "double"), (trusted[1:], "Mine")):
         for use in (partial(load, path), partial(save, pipeline, path)):
             with pytest.raises(ModelFileError, match=rf"{missing}.*trusted="):

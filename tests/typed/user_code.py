@@ -1,5 +1,7 @@
 """What users write; mypy checks it, and nothing runs it."""
 
+from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from typing import assert_type
 
@@ -18,8 +20,10 @@ from featbus import (
     load_image_folder,
     save,
 )
+from featbus.base import Column, FeatureExtractor
 from featbus.evaluation import Evaluation
 from featbus.io import read_image
+from featbus.parameters import Interval
 from featbus.recipes import make_recipe
 from featbus.typing import Images
 
@@ -49,6 +53,16 @@ result = evaluate({"svm": make_recipe("fusion")}, data.images, data.target, grou
 assert_type(result, Evaluation)
 result.to_html("report.html")
 save(IntensityStatistics(), Path("model.skops"))
+
+
+class Bright(FeatureExtractor):
+    """An extractor of another package."""
+
+    _parameter_constraints = {"threshold": [Interval(Real, 0, 1, closed="both")]}
+
+    def _columns(self) -> Iterator[Column]:
+        yield Column("bright", "share of bright pixels")
+
 
 # Mistakes that a type checker finds.
 HOG(orientations="9")  # type: ignore[arg-type]
