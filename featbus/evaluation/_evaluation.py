@@ -483,7 +483,8 @@ class Evaluation(Printed):
         The test is about the training procedure [1]_: differences of J folds with mean d and
         variance s² give t = d / sqrt((1 / J + n_test / n_train) s²) with J - 1 degrees of freedom.
         The second term accounts for training parts that share samples. The interval has those
-        differences that the test would not reject, cut off at the largest one possible.
+        differences that the test would not reject, cut off at the largest one possible. One repeat
+        of five folds has only 4 degrees of freedom: plan several, such as ``n_repeats=10``.
 
         References
         ----------
