@@ -75,8 +75,8 @@ def spy(monkeypatch):
         ),
         (
             "commands.extract",
-            "extract a.png b.png --features hog,lbp --options '{backbone: null}'",
-            {"data": ["a.png", "b.png"], "features": "hog,lbp", "options": {"backbone": None}},
+            "extract a.png b.png --features glcm --options '{bin_width: 0.1}'",
+            {"data": ["a.png", "b.png"], "features": "glcm", "options": {"bin_width": 0.1}},
         ),
         (
             "commands.train",
