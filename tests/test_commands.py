@@ -105,6 +105,9 @@ def test_groups_of_a_table(scans, tmp_path):
     groups["similar_groups"] = ["", "", "p0", "", "", ""]
     table = commands.extract(scans, ["intensity"], groups=groups)
     assert table["group"].tolist() == ["p0", "p0", "p2"] * 2
+    assert "origin" not in table
+    table = commands.extract(scans, ["intensity"], groups=groups.assign(origin="near-duplicates"))
+    assert table["origin"].tolist() == ["near-duplicates"] * 6
 
 
 def write_busi(root):
@@ -177,7 +180,8 @@ def test_bad_files_are_listed(scans, tmp_path, capsys):
     assert failed[columns_of(table)].isna().all(axis=None)
     head, *lines, last = capsys.readouterr().out.splitlines()
     assert head == f"6 of 8 images with 28 features in {output}"
-    assert last.startswith("Groups unknown")
+    assert last.startswith("Groups unknown, so no column 'group'")
+    assert f"`featbus audit '{scans}' --output groups.csv`" in last
     assert lines == [f"  {row.path}: {row.error}" for row in failed.itertuples()]
     assert pd.read_csv(output)["error"].notna().tolist() == table["error"].notna().tolist()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -106,7 +108,8 @@ def extract(
     DataFrame
         One row per image. First, where known: ``path``, relative to the folder, or to the folder
         that all files have in common; ``group``; ``class``; ``split``, the part of the given
-        split: "train", "validation" or "test"; ``side`` and ``view`` of a mammogram; ``mask``, the
+        split: "train", "validation" or "test"; ``origin``, what the groups are if they are not
+        patients, such as "near-duplicates"; ``side`` and ``view`` of a mammogram; ``mask``, the
         names of its mask files, separated by semicolons; ``spacing_row`` and ``spacing_column``,
         millimeters between pixels, see `featbus.io.read_spacing`; ``error``, None or the reason why
         there are no features. Then one column per feature, NaN after an error.
@@ -154,7 +157,11 @@ def extract(
     table = pd.concat([_files.add_errors(info, bus.errors_), features], axis=1)
     _files.finish_table(table, options, f"{rows.shape[1]} features")
     if "class" in info and "group" not in info:
-        options.say("Groups unknown: images that belong together must not be split. See audit.")
+        found = f"featbus audit {shlex.quote(os.fspath(data))} --output groups.csv"
+        options.say(
+            "Groups unknown, so no column 'group': images that belong together must not be split. "
+            f"If nobody knows the patients, `{found}` finds copies; then pass --groups groups.csv."
+        )
     return table
 
 

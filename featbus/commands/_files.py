@@ -63,8 +63,8 @@ def open_images(options, with_classes=True):
     items : list of str, MaskedFile or SpacedImage
         The images; masked ones with `masks`.
     info : DataFrame
-        ``path`` relative to the data, and ``group``, ``class``, ``split``, ``side``, ``view``,
-        ``mask``, ``spacing_row`` and ``spacing_column`` where known.
+        ``path`` relative to the data, and ``group``, ``class``, ``split``, ``origin``, ``side``,
+        ``view``, ``mask``, ``spacing_row`` and ``spacing_column`` where known.
     """
     data, is_path = options.data, isinstance(options.data, (str, os.PathLike))
     masks, groups = options.masks if with_classes else None, options.groups
@@ -93,7 +93,7 @@ def open_images(options, with_classes=True):
             info["split"] = [PARTS[part[0].lower()] for part in parts]
     elif "target" in found:
         info["class"] = [found.target_names[label] for label in found.target]
-    info = info.join(found.frame.filter(["side", "view"]))
+    info = info.join(found.frame.filter(["origin", "side", "view"]))
     items = found.images.tolist()
     if masks is not None:
         names = [";".join(Path(file).name for file in files or ()) for files in found.masks]

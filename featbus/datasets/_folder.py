@@ -28,10 +28,11 @@ _LAYOUT = (
     "expected one folder per class: root/benign/a.png, root/malignant/b.png, ...; or a split above "
     "the same classes: root/train/benign/a.png, ..., root/test/benign/b.png, ..."
 )
-_CLIPS = " Until then, only the frames of one file are kept together."
+_CLIPS = " Without groups, only the frames of one file are kept together."
 _GROUPS_UNKNOWN = (
     "It is unknown which images belong together. If a patient has several, scores from any split "
-    "are too optimistic. Pass groups=, such as a table with the columns 'file' and 'group'."
+    "are too optimistic. Pass groups=, such as a table with the columns 'file' and 'group'. If "
+    "nobody knows the patients, featbus.find_near_duplicates finds copies."
 )
 
 
