@@ -93,6 +93,8 @@ def main(argv=None):
         return 0
     command, arguments = _choose_command(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors of TensorFlow are exceptions, too
+    # Progress in a file: a line every half minute, as bars cannot move there.
+    os.environ.setdefault("TQDM_MININTERVAL", "0.1" if sys.stderr.isatty() else "30")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be Unicode
             stream.reconfigure(errors="backslashreplace")

@@ -289,6 +289,12 @@ def test_tensorflow_is_quiet_unless_asked(monkeypatch):
     assert "tensorflow" in run("-c", code).stderr.lower()
 
 
+def test_progress_in_a_file_is_calm():
+    code = "import time; from featbus.cli import main; main(['recipes']); from tqdm import tqdm;"
+    code += "[time.sleep(0.11) for _ in tqdm(range(5))]"
+    assert run("-c", code).stderr.count("it/s") == 2  # at the start and at the end
+
+
 def test_help_imports_nothing_heavy():
     assert run("-m", "featbus", "--version").stdout == f"featbus {featbus.__version__}\n"
     heavy = {"numpy", "sklearn", "cv2", "pandas", "tensorflow", "matplotlib", "xgboost"}

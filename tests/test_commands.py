@@ -1,9 +1,11 @@
 """From a folder of images to a table of features, a model file and predictions."""
 
 import json
+import shutil
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -54,7 +56,7 @@ def write_image(path, image):
 
 def options_of(data=None, **others):
     return SimpleNamespace(
-        **{"data": data, "masks": None, "groups": None, "strict": False} | others
+        **{"data": data, "masks": None, "classes": None, "groups": None, "strict": False} | others
     )
 
 
@@ -124,6 +126,26 @@ def write_busi(root):
     write_image(root / "benign" / "benign (1)_mask_1.png", other)
 
 
+def test_classes_are_chosen(tmp_path):
+    write_busi(tmp_path / "busi")
+    dataset = load_labeled(options_of(tmp_path / "busi", classes="normal, malignant"))
+    assert dataset.target_names == ["malignant", "normal"]
+    assert dataset.target.tolist() == [0, 0, 1, 1]
+    assert dataset.frame["class"].tolist() == ["malignant"] * 2 + ["normal"] * 2
+    assert len(dataset.images) == len(dataset.masks) == len(dataset.groups) == 4
+    assert dataset.groups.note.endswith("not patients")
+    write_scans(tmp_path / "scans", 12)
+    shutil.copytree(tmp_path / "scans" / "benign", tmp_path / "scans" / "a copy of it")
+    options = {"data": tmp_path / "scans", "classes": ["malignant", "benign"]}
+    report = commands.audit(**options, cv=2, output=tmp_path / "groups.csv")
+    assert "12 samples (benign 6, malignant 6)" in report.protocol
+    assert len(pd.read_csv(tmp_path / "groups.csv")) == 12
+    train = partial(commands.train, output=tmp_path / "model.skops")
+    for command in (train, commands.evaluate, commands.honesty, commands.audit):
+        with pytest.raises(ValueError, match=r"classes has \['cyst'\], .*\['benign', 'mal"):
+            command(tmp_path / "busi", classes="cyst")
+
+
 def test_masks_of_busi(tmp_path, capsys):
     write_busi(tmp_path)
     table = commands.extract(tmp_path, ["shape", "intensity"], masks="_mask")
@@ -180,8 +202,8 @@ def test_bad_files_are_listed(scans, tmp_path, capsys):
     assert failed[columns_of(table)].isna().all(axis=None)
     head, *lines, last = capsys.readouterr().out.splitlines()
     assert head == f"6 of 8 images with 28 features in {output}"
-    assert last.startswith("Groups unknown, so no column 'group'")
-    assert f"`featbus audit '{scans}' --output groups.csv`" in last
+    assert last.startswith("Groups unknown")
+    assert f"featbus audit '{scans}' --output groups.csv; then --groups groups.csv" in last
     assert lines == [f"  {row.path}: {row.error}" for row in failed.itertuples()]
     assert pd.read_csv(output)["error"].notna().tolist() == table["error"].notna().tolist()
 

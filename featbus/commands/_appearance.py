@@ -145,9 +145,8 @@ def _is_rare(rows, groups):
     return (counts > 0) & (counts < _FEWEST)
 
 
-def _center_and_spread(rows, groups, rare=None):
+def _center_and_spread(rows, groups, rare):
     """Return mean and standard deviation over groups, of the means within each."""
-    rare = _is_rare(rows, groups) if rare is None else rare
     weights = _weigh(groups)
     center = np.average(rows, axis=0, weights=weights)
     spread = np.sqrt(np.average(np.square(rows - center), axis=0, weights=weights)) + _TOLERANCE

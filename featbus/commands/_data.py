@@ -98,10 +98,33 @@ def _format(cell):
 
 
 def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")):
-    """Load images with their classes, without the warning about groups that `evaluate` gives."""
+    """Load images of `classes`, without the warning about groups that `evaluate` gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GroupsWarning)
-        return load(options.data, **{name: getattr(options, name) for name in names})
+        dataset = load(options.data, **{name: getattr(options, name) for name in names})
+    return select_classes(dataset, options.classes)
+
+
+def select_classes(dataset, classes):
+    """Return a data set of the images of some classes, see `find_images`."""
+    if classes is None:
+        return dataset
+    names = [dataset.target_names[label] for label in dataset.target]
+    rest = select(dataset, find_images(names, classes))
+    labels, rest.target = np.unique(rest.target, return_inverse=True)
+    rest.target_names = [dataset.target_names[label] for label in labels]
+    return rest
+
+
+def find_images(names, classes):
+    """Return the positions of the images of some classes, which are text with commas or a list.
+
+    `names` has the class of each image.
+    """
+    wanted = {*map(str.strip, classes.split(",") if isinstance(classes, str) else classes)}
+    if unknown := sorted(wanted - {*names}):
+        raise InvalidParameterError(f"classes has {unknown}, expected some of {sorted({*names})}.")
+    return np.flatnonzero([name in wanted for name in names])
 
 
 def choose_cv(cv, dataset):

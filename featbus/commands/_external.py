@@ -138,10 +138,9 @@ def compare_scores(result, known):
        approach. Statistics in Medicine 27 (2008) 1693-1702, doi:10.1002/sim.3095.
     """
     here, there = (pd.DataFrame(scores, dtype=float).T for scores in (list_scores(result), known))
-    both = here.index.intersection(there.index)
-    if both.empty:
+    here, there = here.align(there, join="inner", axis=0)
+    if here.empty:
         return pd.DataFrame()
-    here, there = here.loc[both], there.loc[both]
     difference = here["mean"] - there["mean"]
     below = np.hypot(here["mean"] - here["low"], there["high"] - there["mean"])
     above = np.hypot(here["high"] - here["mean"], there["mean"] - there["low"])

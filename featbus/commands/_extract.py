@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -148,7 +147,10 @@ def extract(
     options = _data.check_options(locals())
     _files.check_output(output, ".csv", ".parquet")
     transformer = make_transformer(options)
-    items, info = _choose_classes(*_files.open_images(options), classes)
+    items, info = _files.open_images(options)
+    if classes is not None:
+        kept = _data.find_images(info.get("class", ()), classes)
+        items, info = [items[i] for i in kept], info.loc[kept].reset_index(drop=True)
     if "class" not in info:
         options.say("The class of the images is unknown: found no folders of classes alone.")
     settings = {"memory": memory, "n_jobs": n_jobs, "verbose": verbose}
@@ -157,27 +159,11 @@ def extract(
     table = pd.concat([_files.add_errors(info, bus.errors_), features], axis=1)
     _files.finish_table(table, options, f"{rows.shape[1]} features")
     if "class" in info and "group" not in info:
-        found = f"featbus audit {shlex.quote(os.fspath(data))} --output groups.csv"
         options.say(
-            "Groups unknown, so no column 'group': images that belong together must not be split. "
-            f"If nobody knows the patients, `{found}` finds copies; then pass --groups groups.csv."
+            "Groups unknown: images that belong together must not be split. To group copies: "
+            f"featbus audit {shlex.quote(str(data))} --output groups.csv; then --groups groups.csv."
         )
     return table
-
-
-def _choose_classes(items, info, classes):
-    """Return the images of some classes, and what is known about these."""
-    if classes is None:
-        return items, info
-    names = classes.split(",") if isinstance(classes, str) else classes
-    known, wanted = info.get("class", pd.Series(dtype=str)), {name.strip() for name in names}
-    if unknown := sorted(wanted - {*known}):
-        found = sorted({*known}) or "no folders of classes alone"
-        raise InvalidParameterError(
-            f"classes has {unknown}, expected some of those found: {found}."
-        )
-    kept = known.index[known.isin(wanted)]
-    return [items[index] for index in kept], info.loc[kept].reset_index(drop=True)
 
 
 def make_transformer(options):

@@ -113,12 +113,11 @@ def predict(
         raise ValueError(f"No image has a prediction. {errors[0]}") from errors[0]
     table = info[["path"]].join(found).join(_measure_distances(card, items, found.index))
     table = _files.add_errors(table, errors)
+    judged = table
     if by == "group":
         positive = card.get("positive_class")
         position = names.index(positive) if positive in names else None
         judged = _pool(table.assign(group=info["group"]), model, names, pool, position)
-    else:
-        judged = table
     _files.finish_table(judged, options, "a prediction")
     options.say(*_describe_doubts(table.loc[found.index]))
     return judged
@@ -134,16 +133,14 @@ def _pool(table, model, names, pool, positive):
     scores = known[columns].to_numpy(dtype=np.float64)
     scores = pool_scores(scores, grouped.ngroup().to_numpy(), pool, positive, "probability")
     found = pd.DataFrame(scores, [*grouped.groups], columns)
-    chosen = choose_classes(scores, find_threshold(model))
-    found.insert(0, "predicted", np.take(names, chosen))
+    found.insert(0, "predicted", np.take(names, choose_classes(scores, find_threshold(model))))
     found.insert(0, "n_images", grouped.size())
     if "out_of_distribution" in table:
         found["out_of_distribution"] = grouped["out_of_distribution"].sum().astype(int)
     found = found.reindex(table["group"].unique()).rename_axis("group").reset_index()
     found["n_images"] = found["n_images"].fillna(0).astype(int)
-    failed = found["n_images"].eq(0)
     reasons = table.groupby("group")["error"].first().reindex(found["group"]).to_numpy()
-    return found.assign(error=np.where(failed, reasons, None))
+    return found.assign(error=np.where(found["n_images"] == 0, reasons, None))
 
 
 def _measure_distances(card, items, positions):
@@ -157,8 +154,7 @@ def _measure_distances(card, items, positions):
 def _describe_doubts(table):
     """Return sentences on predictions that look as if they meant nothing."""
     doubts, n_images = [], len(table)
-    n_unlike = int(table.get("out_of_distribution", pd.Series()).sum())
-    if n_unlike:
+    if n_unlike := int(table.get("out_of_distribution", pd.Series()).sum()):
         doubts.append(
             f"{n_unlike} of {n_images} images are unlike the training images (column "
             "out_of_distribution): their classes mean nothing."
