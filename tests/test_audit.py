@@ -225,6 +225,8 @@ def test_masks_are_a_shortcut(scans, clean, tmp_path):
     for report in (given, read, either):
         pd.testing.assert_frame_equal(report.shortcuts, given.shortcuts)
         assert severity(report)[check] == "warning"
+        row = report.checks.set_index("check").loc[check]
+        assert row["finding"].endswith("It matters only where the pipeline uses masks.")
         assert report.passed
         assert report.shortcuts.set_index("shortcut").loc["mask shape", "roc_auc"] == 1
     assert check not in severity(clean)

@@ -1,5 +1,6 @@
 """Checklists for publications, and the table of a paper."""
 
+from dataclasses import replace
 from importlib.resources import files
 
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.svm import SVC
 
 from featbus import evaluate
 from featbus.evaluation._checklists import STATE
+from featbus.groups import GROUPS_FOUND
 
 NUMBERS = {"CLAIM": 44, "TRIPOD+AI": 52, "METRICS": 30}
 
@@ -113,13 +115,16 @@ def test_the_table_of_a_paper(full, plain, tmp_path):
     how = "Student's t and the jackknife variance over {}, enlarged for the training images"
     assert how.format("groups") in text
     assert how.format("groups") in full.to_checklist("CLAIM").to_csv()
+    assert "which share no group, parameters chosen within each training part, with 95" in text
+    assert f"30 groups ({GROUPS_FOUND}): " in replace(full, groups_note=GROUPS_FOUND).to_latex()
     for rule in ("toprule", "midrule", "bottomrule"):
         assert text.count(f"\\{rule}") == 1
     plain.to_latex(tmp_path / "table.tex")
     text = (tmp_path / "table.tex").read_text(encoding="utf-8")
     assert r"a\_b \& \{C\} 50\% \$x\$ \#1 \textasciitilde " in text
     assert r"Sensitivity (p\_q)" in text
-    assert "each counted as its own patient" in text
     assert how.format("images") in text
+    assert "each counted as its own patient: " in text
+    assert "parameters" not in text
     n_columns = {line.replace(r"\&", "").count("&") for line in text.splitlines() if "&" in line}
     assert n_columns == {6}

@@ -639,7 +639,8 @@ class Evaluation(Printed):
         str or None
             One row per pipeline, or per pipeline and class if there are two classes and none is the
             positive one; chance is the last row. Columns are the printed metrics, as mean and 95%
-            interval. Names are escaped. The caption states the protocol.
+            interval. Names are escaped. The caption states the protocol, and where it is so, that
+            groups are not patients, and that parameters were chosen.
 
         Examples
         --------
@@ -654,13 +655,15 @@ class Evaluation(Printed):
         """
         n_splits = len(self.predictions[["repeat", "fold"]].drop_duplicates())
         how = "one split" if self.is_once else f"means over {n_splits} splits"
-        how += " into training and test part" + ", which share no group," * self.has_groups
+        how += " into training and test part" + ", which share no group" * self.has_groups
+        how += ", parameters chosen within each training part" if len(self.best_params) else ""
+        note = f" ({self.groups_note})" if self.has_groups and self.groups_note else ""
         text = self._shown(format_interval).to_latex(
             escape=True,
             column_format="l" * (1 + self.shows_both) + "c" * len(_SHOWN),
             multirow=False,
             index_names=False,
-            caption=f"{self._size}: {'models fitted before,' if self.is_prefit else how}"
+            caption=f"{self._size}{note}: {'models fitted before' if self.is_prefit else how},"
             f" with 95\\% intervals ({self._method}){self._about}.",
             label="tab:evaluation",
             position="tb",
@@ -795,10 +798,8 @@ class Evaluation(Printed):
         frame = self._class_intervals() if self.shows_both else self._intervals()
         cells = {}
         for metric in _SHOWN:
-            is_one = is_of_class(metric, len(self.labels))
-            cells[title(metric, self.pos_name if is_one else None)] = [
-                make_cell(row) for _, row in frame[metric].iterrows()
-            ]
+            name = title(metric, self.pos_name if is_of_class(metric, len(self.labels)) else None)
+            cells[name] = [make_cell(row) for _, row in frame[metric].iterrows()]
         return pd.DataFrame(cells, frame.index).rename_axis(index={"pipeline": None})
 
     def _notes(self):

@@ -247,8 +247,7 @@ def _has_learned(estimator):
 
 def _count_samples(estimator):
     """Return how many samples an estimator was fitted on, None if unknown."""
-    steps = all_steps(estimator)
-    counts = [np.max(getattr(step, name, 0)) for step in steps for name in _COUNTS]
+    counts = [np.max(getattr(step, name, 0)) for step in all_steps(estimator) for name in _COUNTS]
     return int(max(counts)) or None
 
 
@@ -275,6 +274,7 @@ def check_shortcuts(shortcuts):
         if row.roc_auc > row.baseline_high:
             severity = "note" if is_content else "warning"
             remedy = "Find its cause. A model can learn it instead of the disease."
+            finding += " It matters only where the pipeline uses masks." * ("mask" in row.shortcut)
         elif row.baseline_high >= 1 and row.roc_auc >= _STRONG:
             severity = "note"
             remedy = "Too few groups for a test. Compare the classes yourself, or audit more."
