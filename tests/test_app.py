@@ -186,6 +186,7 @@ def test_what_a_call_is_worth(page, path):
         f"{found.predicted} (72%).",
         "Called malignant from a probability of 0.31 on, chosen for a sensitivity of at least "
         "0.95.",
+        "The model knows only these classes: benign, malignant, normal.",
     ]
     never = card | {"calls": {found.predicted: {"right": 0, "of": 0, "unit": "images"}}}
     assert "Of 0 images called" in _results.describe_call(never, found)[0]

@@ -169,7 +169,7 @@ def describe_call(card, found):
     -------
     list of str
         First, how often such a call was right when the model was tested, or that this was not
-        evaluated; then from which probability on a class is called.
+        evaluated; then from which probability on a class is called, and the classes of the model.
     """
     sentences, call = [_NOT_EVALUATED], (card.get("calls") or {}).get(found.predicted)
     if call:
@@ -186,7 +186,7 @@ def describe_call(card, found):
     elif found.probabilities is not None:
         is_top = found.predicted == found.probabilities.idxmax()
         sentences.append(_TOP if is_top else _NOT_TOP)
-    return sentences
+    return [*sentences, f"The model knows only these classes: {', '.join(card['classes'])}."]
 
 
 def draw(examination):
