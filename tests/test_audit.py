@@ -141,8 +141,7 @@ def test_groups_across_folds(scans):
     report = audit(scans, Y, groups=groups, cv=KFold(5, shuffle=True, random_state=0))
     assert severity(report)[GROUPS] == "leak"
     assert report.protocol.endswith("splits: 5.")
-    whole = audit(scans, Y, groups=groups, cv=KFold(5))
-    assert severity(whole)[GROUPS] == "ok"
+    assert severity(audit(scans, Y, groups=groups, cv=KFold(5)))[GROUPS] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,5 @@ def test_a_grid_search_over_samplers_computes_each_image_once(log, memory):
 def test_images_are_augmented_before_and_rows_sampled_after():
     pipeline = make_pipeline(ImageAugmenter(1), FeatureBus(LBP()), SMOTE(random_state=0), Spy())
     pipeline.fit(IMAGES, Y)
-    counts = np.bincount(pipeline[-1].fitted_[1])
-    assert counts.tolist() == [2 * (Y == 0).sum()] * 2
+    assert np.bincount(pipeline[-1].fitted_[1]).tolist() == [2 * (Y == 0).sum()] * 2
     assert len(pipeline.predict(IMAGES[:5])) == 5

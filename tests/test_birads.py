@@ -170,8 +170,7 @@ def test_translation_gain_flip_and_depth_of_pixels():
     darker = row_of(with_mask(image.data / 510, inside))
     assert darker.pop("echo_mean") == pytest.approx(row["echo_mean"] / 2)
     pd.testing.assert_series_equal(darker, row.drop("echo_mean"), rtol=1e-4)
-    flipped = row_of(image[:, ::-1])
-    pd.testing.assert_series_equal(flipped, row, rtol=0.02, atol=0.01)
+    pd.testing.assert_series_equal(row_of(image[:, ::-1]), row, rtol=0.02, atol=0.01)
 
 
 def test_resolution():

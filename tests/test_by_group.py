@@ -201,8 +201,7 @@ def test_pipelines_are_those_of_images():
 
 def test_a_threshold_is_that_of_pooled_probabilities():
     X, y, groups = make_patients(120)
-    model = at_sensitivity(LogisticRegression(), 0.9)
-    result = evaluate(model, X, y, groups=groups, by="group")
+    result = evaluate(at_sensitivity(LogisticRegression(), 0.9), X, y, groups=groups, by="group")
     called = result.predictions.groupby("fold").apply(
         lambda rows: (
             rows.loc[rows["predicted"] == 1, "probability_1"].min()

@@ -66,8 +66,7 @@ def test_a_fitted_model_is_an_external_test():
         assert "fitted before, on other data" in table[external]
         assert table[internal] == STATE
     assert result.to_checklist("CLAIM").set_index("item").loc["20", "evidence"] == STATE
-    n_groups = len(set(groups))
-    assert f"{n_groups} groups of {len(y)} images" in result.summary
+    assert f"{len(set(groups))} groups of {len(y)} images" in result.summary
     assert "fitted before" in result.summary
 
 

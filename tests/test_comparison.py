@@ -138,8 +138,7 @@ def test_decision_values_have_no_brier_score():
     X, y, groups = make_rows()
     pipelines = {"svm": SVC(), "bayes": GaussianNB()}
     result = evaluate(pipelines, X, y, groups=groups, cv=2)
-    n_missing = result.to_frame().isna().sum(axis=1).to_dict()
-    assert n_missing == {"svm": 4, "bayes": 0, "chance": 0}
+    assert result.to_frame().isna().sum(axis=1).to_dict() == {"svm": 4, "bayes": 0, "chance": 0}
     assert result.compare("brier")["difference"].isna().all()
 
 

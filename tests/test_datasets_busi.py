@@ -283,8 +283,7 @@ def test_real_groups_keep_duplicates_and_similar_lesions_together(real):
     assert group_of.first()["425"] == group_of.first()["492"]
     # Five pairs are similar: 321-322, 351-352, 377-378 and 425-492, named from both sides.
     assert len(set(real.groups)) == real.frame["listed_group"].nunique() - 4
-    folds = GroupKFold(5).split(real.images, real.target, real.groups)
-    for train, test in folds:
+    for train, test in GroupKFold(5).split(real.images, real.target, real.groups):
         assert not set(real.frame["listed_group"][train]) & set(real.frame["listed_group"][test])
 
 

@@ -253,8 +253,7 @@ def test_masks_of_files_without_extension(tmp_path, image):
     write(tmp_path / "images/x", image)
     (tmp_path / "images/x" / image).write_bytes(eye)
     for load in (load_image_folder, load_images):
-        data = load(tmp_path / "images", masks=tmp_path / "masks")
-        assert data.frame["masks"].tolist() == [1]
+        assert load(tmp_path / "images", masks=tmp_path / "masks").frame["masks"].tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -150,8 +150,7 @@ def test_what_is_refused(tmp_path, options, message):
 @pytest.mark.usefixtures("empty_figures")
 def test_the_default_demo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = run_demo(cv=2)
-    means = result.to_frame().drop("chance")
+    means = run_demo(cv=2).to_frame().drop("chance")
     assert means.index.tolist() == NAMES
     assert (means["accuracy"] > 0.6).all()
     assert (means["roc_auc"] > 0.8).all()

@@ -475,12 +475,6 @@ def test_pipelines_without_a_score_per_class_are_refused(classifier, found):
     assert "fold 0" in caught.value.__notes__[0]
 
 
-def test_a_classifier_alone_asks_for_an_extractor():
-    with pytest.raises(ValueError, match="could not convert string") as caught:
-        evaluate(SVC(), ["a.png", "b.png"] * 10, [0, 1] * 10, groups=range(20))
-    assert "put an extractor, such as LBP(), first" in caught.value.__notes__[0]
-
-
 @pytest.mark.parametrize(
     ("model", "options"),
     [(PAIRS, {"decision_function_shape": ["ovr"]}), (HARD, {"voting": ["soft"]})],

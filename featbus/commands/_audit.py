@@ -30,7 +30,6 @@ def audit(
     output: PathLike | None = None,
     *,
     masks: PathLike | None = None,
-    classes: str | Sequence[str] | None = None,
     groups: PathLike | DataFrame | None = None,
     cv: int | None = None,
     max_images: int | None = None,
@@ -53,9 +52,6 @@ def audit(
         its column ``origin`` says "near-duplicates". None writes nothing.
     masks : path-like, default=None
         Where the masks are, see `load_dataset`.
-    classes : str or sequence of str, default=None
-        The classes whose images are used, by the names of their folders, separated by commas, such
-        as ``"benign,malignant"``. None uses all.
     groups : path-like or DataFrame, default=None
         Which images belong together, see `load_dataset`. Where they are unknown, every image counts
         as its own patient, with a warning.
@@ -106,7 +102,6 @@ def audit(
     _files.check_output(output, ".csv")
     settings = {"n_jobs": n_jobs, "random_state": random_state, "verbose": verbose}
     dataset = load_dataset(data, masks=masks, groups=groups, strict=strict)
-    dataset = _data.select_classes(dataset, classes)
     dataset, report = audit_dataset(dataset, cv, on_error, max_images=max_images, **settings)
     say(dataset.name, report, *list_leaks(report, dataset))
     if output is not None:
@@ -183,7 +178,6 @@ def honesty(
     *,
     features: str | Sequence[str] = "hog,intensity,lbp",
     masks: PathLike | None = None,
-    classes: str | Sequence[str] | None = None,
     groups: PathLike | DataFrame | None = None,
     n_copies: int = 2,
     dihedral: Literal[2, 6, 8] | None = None,
@@ -215,9 +209,6 @@ def honesty(
     masks : path-like, default=None
         Where the masks are, see `load_dataset`, so that they are not taken for images. They are not
         used.
-    classes : str or sequence of str, default=None
-        The classes whose images are used, by the names of their folders, separated by commas, such
-        as ``"benign,malignant"``. None uses all.
     groups : path-like or DataFrame, default=None
         Which images belong together, see `load_dataset`. Where they are unknown, near-duplicates
         are looked for, and the result says so.

@@ -102,7 +102,7 @@ def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GroupsWarning)
         dataset = load(options.data, **{name: getattr(options, name) for name in names})
-    return select_classes(dataset, options.classes)
+    return select_classes(dataset, getattr(options, "classes", None))
 
 
 def select_classes(dataset, classes):
@@ -182,8 +182,7 @@ def check_data(dataset, cv):
     if not counts.all():
         raise ValueError(f"Found no image that can be used in the class {name!r}, {remedy}")
     if isinstance(cv, Integral):
-        names = [dataset.target_names[label] for label in dataset.target]
-        check_folds(names, dataset.groups, cv)
+        check_folds([dataset.target_names[label] for label in dataset.target], dataset.groups, cv)
     elif cv is dataset.get("cv") and cv.get_n_splits() == 0:
         raise ValueError(f"Found no image that can be used in the test part, {remedy}")
 
@@ -215,8 +214,7 @@ def fit_to_data(pipeline, dataset, options):
     """Return a recipe whose SMOTE uses the neighbors that there are; refuse too few images."""
     cv, seed = choose_cv(options.cv, dataset), options.random_state
     find_metadata(pipeline, dataset)
-    folds = make_folds(dataset, cv, seed)
-    fewest = min(_count_fewest(dataset, train, seed) for train, _ in folds)
+    fewest = min(_count_fewest(dataset, train, seed) for train, _ in make_folds(dataset, cv, seed))
     few = {
         f"{name}__k_neighbors": fewest - 1
         for name, step in pipeline.get_params().items()

@@ -86,8 +86,7 @@ def evaluate_model(options):
     for name, table in ((_COMPARED, compared), ("Calibration", result.calibration())):
         if len(table):
             options.say(f"{name}:", table.round(3), "")
-    result = replace(result, tables={_COMPARED: compared} if len(compared) else {})
-    return dataset, result
+    return dataset, replace(result, tables={_COMPARED: compared} if len(compared) else {})
 
 
 def _measure(card, dataset, options):

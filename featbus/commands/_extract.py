@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -161,7 +160,7 @@ def extract(
     if "class" in info and "group" not in info:
         options.say(
             "Groups unknown: images that belong together must not be split. To group copies: "
-            f"featbus audit {shlex.quote(str(data))} --output groups.csv; then --groups groups.csv."
+            f"featbus audit {str(data)!r} --output groups.csv; then --groups groups.csv."
         )
     return table
 

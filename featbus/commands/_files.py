@@ -139,8 +139,7 @@ def write_table(table, path):
         if Path(path).suffix.lower() == ".parquet":
             table.to_parquet(hidden, index=False, engine="pyarrow")
         else:
-            table = table.map(escape_formula).rename(columns=escape_formula)
-            table.to_csv(hidden, index=False)
+            table.map(escape_formula).rename(columns=escape_formula).to_csv(hidden, index=False)
 
 
 @contextmanager

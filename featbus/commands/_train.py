@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +33,7 @@ def train(
     recipe: str = "handcrafted",
     output: PathLike,
     masks: PathLike | None = None,
-    classes: str | Sequence[str] | None = None,
+    classes: str | list[str] | None = None,
     groups: PathLike | DataFrame | None = None,
     cv: int | str | None = None,
     by: Literal["image", "group"] = "image",
@@ -70,7 +69,7 @@ def train(
         All appear together at the end; until then, existing files of these names stay.
     masks : path-like, default=None
         Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
-    classes : str or sequence of str, default=None
+    classes : str or list of str, default=None
         The classes whose images are used, by the names of their folders, separated by commas, such
         as ``"benign,malignant"``. None uses all.
     groups : path-like or DataFrame, default=None
@@ -193,7 +192,7 @@ def evaluate(
     model: PathLike | None = None,
     output: PathLike | None = None,
     masks: PathLike | None = None,
-    classes: str | Sequence[str] | None = None,
+    classes: str | list[str] | None = None,
     groups: PathLike | DataFrame | None = None,
     cv: int | str | None = None,
     by: Literal["image", "group"] = "image",
@@ -232,7 +231,7 @@ def evaluate(
         The report to write, an ``.html`` file. An existing file is replaced. None writes nothing.
     masks : path-like, default=None
         Where the masks are, see `load_dataset`, for recipes that learn where lesions are.
-    classes : str or sequence of str, default=None
+    classes : str or list of str, default=None
         The classes whose images are used, by the names of their folders, separated by commas, such
         as ``"benign,malignant"``. None uses all.
     groups : path-like or DataFrame, default=None

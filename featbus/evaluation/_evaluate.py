@@ -170,8 +170,6 @@ def _run_fold(place, pipeline, X, y, train, test, classes, judge, metadata, subg
         predicted, seconds = pipeline.predict(X_test), perf_counter() - fitted
         kind, scores = _score_classes(pipeline, X_test, [*classes])
     except Exception as error:
-        if not steps_of(pipeline) and isinstance(_safe_indexing(X, 0), (str, os.PathLike)):
-            error.add_note("No step takes images to rows: put an extractor, such as LBP(), first.")
         error.add_note(
             f"In fold {place['fold']} of {place['pipeline']!r}; positions of images are those in "
             "the training or test part."
