@@ -222,11 +222,11 @@ def _train(segmenter, source, learning, validation, folder):
         warmup_steps=n_first,
     )
     model = networks.build_apart(build_unet, source, seed)
-    model.compile(
-        optimizer=keras.optimizers.Adam(rate),
-        loss=overlap_loss(segmenter.region_weight),
-        jit_compile=keras.backend.backend() == "jax",
-    )
+    is_jax = keras.backend.backend() == "jax"
+    loss = overlap_loss(segmenter.region_weight)
+    model.compile(keras.optimizers.Adam(rate), loss, jit_compile=is_jax)
+    # Else the first step makes its variables, and the second one is traced once more.
+    model.optimizer.build(model.trainable_variables)
     history = model.fit(
         batches,
         shuffle=False,  # Keras shuffles batches without a seed
