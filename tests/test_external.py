@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from featbus import commands, load, make_breast_ultrasound
+from featbus.cli import main
 from featbus.commands._external import compare_scores
 from featbus.datasets import load_image_folder
 from featbus.evaluation import evaluate
@@ -180,15 +181,27 @@ def test_predictions_of_groups(hospitals, tmp_path):
         commands.predict(model, root / "there", by="group")
 
 
-def test_a_group_without_a_prediction(hospitals, tmp_path):
+def test_groups_with_failed_images(hospitals, tmp_path, capsys):
     table = write_hospital(tmp_path / "scans", 3, 8)
-    for file in table["file"][table["group"] == table["group"][0]]:
+    table.to_csv(tmp_path / "groups.csv", index=False)
+    none, some, *_ = table["group"].unique()
+    failed = [*table["file"][table["group"] == none], table["file"][table["group"] == some].iloc[0]]
+    for file in failed:
         (tmp_path / "scans" / file).write_bytes(b"\x89PNG\r\n\x1a\n damaged")
-    found = commands.predict(hospitals[2], tmp_path / "scans", by="group", groups=table)
-    failed = found.set_index("group").loc[table["group"][0]]
-    assert failed["n_images"] == 0
-    assert "damaged" in failed["error"] or "cannot" in failed["error"]
-    assert found["error"].notna().sum() == 1
+    paths = [str(tmp_path / name) for name in ("scans", "groups.csv", "patients.csv")]
+    options = ["--by", "group", "--groups", paths[1], "-o", paths[2]]
+    assert main(["predict", str(hospitals[2]), paths[0], *options]) == 1
+    printed = capsys.readouterr().out
+    assert "5 of 8 images with a prediction (3 of 4 groups)" in printed
+    assert all(file in printed for file in failed)
+    found = pd.read_csv(paths[2]).set_index("group")
+    assert found["n_images"][[none, some]].tolist() == [0, 1]
+    assert found["predicted"].notna().tolist() == (found.index != none).tolist()
+    errors = found["error"].dropna()
+    assert {name: error[:14] for name, error in errors.items()} == {
+        none: "2 of 2 images:",
+        some: "1 of 2 images:",
+    }
 
 
 def test_one_site_at_a_time(hospitals, capsys):

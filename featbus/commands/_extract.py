@@ -152,7 +152,7 @@ def extract(
     rows, bus = _files.compute_rows(transformer, items, **settings)
     features = pd.DataFrame(rows, columns=bus.get_feature_names_out())
     table = pd.concat([_files.add_errors(info, bus.errors_), features], axis=1)
-    _files.finish_table(table, options, f"{rows.shape[1]} features")
+    _files.finish_table(table, options, f"{rows.shape[1]} features", table)
     if "class" in info and "group" not in info:
         options.say("Groups unknown: images that belong together must not be split. See audit.")
     return table

@@ -179,19 +179,18 @@ def add_errors(table, errors):
     return table.assign(error=pd.Series(reasons, dtype=object))
 
 
-def finish_table(table, options, found):
-    """Write a table, or print it, and print the images without a result."""
+def finish_table(table, options, found, images):
+    """Write a table, or print it, and print the images without a result, from a table of these."""
     if options.output is not None:
         write_table(table, options.output)
-    failed = table[table["error"].notna()]
+    failed = images[images["error"].notna()]
     where = "" if options.output is None else f" in {os.fspath(options.output)}"
-    what = "groups" if "n_images" in table else "images"
-    head = f"{len(table) - len(failed)} of {len(table)} {what} with {found}{where}"
+    head = f"{len(images) - len(failed)} of {len(images)} images with {found}{where}"
     lines = [
         f"{names[0]}: {reason}"
         if len(names) == 1
-        else f"{len(names)} {what}: {reason} ({quote(names)})"
-        for reason, names in failed.groupby("error", sort=False)[table.columns[0]].agg(list).items()
+        else f"{len(names)} images: {reason} ({quote(names)})"
+        for reason, names in failed.groupby("error", sort=False)["path"].agg(list).items()
     ]
     options.say(head, *first_lines(lines))
     if options.output is None:
