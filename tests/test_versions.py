@@ -1,8 +1,12 @@
 """What a bug report shows."""
 
 import re
+import runpy
 import sys
 from importlib.metadata import version
+from types import SimpleNamespace
+
+import pytest
 
 import featbus
 from featbus import show_versions, versions
@@ -14,6 +18,16 @@ def test_versions_of_what_numbers_depend_on():
     for name in ("numpy", "scipy", "scikit-learn", "scikit-image", "pydicom", "pillow"):
         assert found[name] == version(name)
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+@pytest.mark.parametrize("name", ["featbus", "featbus-slim"])
+def test_extras_are_those_of_the_installed_package(monkeypatch, name):
+    found = SimpleNamespace(version="7.0")
+    monkeypatch.setattr(
+        "importlib.metadata.distributions", lambda **asked: [found] * (asked["name"] == name)
+    )
+    names = runpy.run_path(featbus.__file__)
+    assert (names["DISTRIBUTION"], names["__version__"]) == (name, "7.0")
 
 
 def test_printed_versions(capsys):

@@ -4,13 +4,13 @@ import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import pandas as pd
 
 from featbus.bus import FeatureBus, ImageWarning
+from featbus.bus._parquet import import_pyarrow
 from featbus.commands._data import first_lines, load_labeled
 from featbus.datasets import detect_layout, load_busi, load_images
 from featbus.datasets._base import SPACING
@@ -126,8 +126,8 @@ def check_output(path, *suffixes):
             "existing folder."
         )
     NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
-    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise ImportError("Parquet files need pyarrow: pip install 'featbus[parquet]'.")
+    if path.suffix.lower() == ".parquet":
+        import_pyarrow()
 
 
 def write_table(table, path):
