@@ -159,6 +159,11 @@ def check_data(dataset, cv):
     if not counts.all():
         raise ValueError(f"Found no image that can be used in the class {name!r}, {remedy}")
     if isinstance(cv, Integral):
+        if len(counts) > SHOWN and counts.min() < cv:
+            raise ValueError(
+                f"Found {len(counts)} classes, of {name!r} {counts.min()} images, expected {cv}. Are "
+                "these folders patients instead of classes? Patients are given by --groups."
+            )
         names = [dataset.target_names[label] for label in dataset.target]
         check_folds(names, dataset.groups, cv)
     elif cv is dataset.get("cv") and cv.get_n_splits() == 0:
