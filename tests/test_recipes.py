@@ -27,6 +27,7 @@ from featbus import (
     make_mammograms,
     save,
 )
+from featbus.commands._extract import find_networks
 from featbus.evaluation.splits import keep_groups_together, restore_cv
 from featbus.persistence import read_card
 from featbus.recipes import (
@@ -149,7 +150,9 @@ def tiny_recipe(name, **options):
 
 def test_recipes_are_listed():
     table = list_recipes()
-    assert table.columns.tolist() == ["name", "description", "images", "paper", "measured"]
+    assert " ".join(table) == "name description network images paper measured"
+    networks = {name: bool(find_networks(make_recipe(name))) for name in ALL}
+    assert dict(zip(table["name"], table["network"] != "no")) == networks
     assert table["measured"].str.startswith("accuracy 0.").all()
     assert sorted(ALL) == sorted(OPTIONS)
     assert all(hasattr(featbus.recipes, name) for name in ALL)

@@ -161,11 +161,10 @@ def check_data(dataset, cv):
     if isinstance(cv, Integral):
         if len(counts) > SHOWN and counts.min() < cv:
             raise ValueError(
-                f"Found {len(counts)} classes, of {name!r} {counts.min()} images, expected {cv}. Are "
-                "these folders patients instead of classes? Patients are given by --groups."
+                f"Found {len(counts)} classes, of {name!r} {counts.min()} images, expected {cv}. "
+                "Are these folders patients instead of classes? Patients are given by --groups."
             )
-        names = [dataset.target_names[label] for label in dataset.target]
-        check_folds(names, dataset.groups, cv)
+        check_folds([dataset.target_names[label] for label in dataset.target], dataset.groups, cv)
     elif cv is dataset.get("cv") and cv.get_n_splits() == 0:
         raise ValueError(f"Found no image that can be used in the test part, {remedy}")
 
@@ -197,8 +196,7 @@ def fit_to_data(pipeline, dataset, options):
     """Return a recipe whose SMOTE uses the neighbors that there are; refuse too few images."""
     cv, seed = choose_cv(options.cv, dataset), options.random_state
     find_metadata(pipeline, dataset)
-    folds = make_folds(dataset, cv, seed)
-    fewest = min(_count_fewest(dataset, train, seed) for train, _ in folds)
+    fewest = min(_count_fewest(dataset, train, seed) for train, _ in make_folds(dataset, cv, seed))
     few = {
         f"{name}__k_neighbors": fewest - 1
         for name, step in pipeline.get_params().items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
@@ -13,9 +14,10 @@ from featbus import feature_extraction, recipes
 from featbus.bus import FeatureBus
 from featbus.commands import _data, _files
 from featbus.commands._data import DataFrame, FeatureStore
+from featbus.networks import import_keras
 from featbus.parameters import InvalidParameterError
 from featbus.preprocessing import Resize
-from featbus.steps import all_steps, check_all_parameters, learns
+from featbus.steps import check_all_parameters, learns, walk
 from featbus.typing import PathLike
 
 # HOG takes images of one size, whose rows have one length.
@@ -224,14 +226,16 @@ def make_recipe(name, options, **others):
     try:
         for source in find_networks(recipe):
             source.check_weights()
-    except OSError as error:
-        raise OSError(f"{error} The recipe handcrafted needs no network.") from error
+            if "keras" in source.engines and find_spec("keras") is None:
+                import_keras()  # its error has a remedy
+    except (OSError, ImportError) as error:
+        raise type(error)(f"{error} The recipe handcrafted needs no network.") from error
     return recipe
 
 
 def find_networks(estimator):
     """Return where the networks inside an estimator come from; none is loaded."""
-    steps = [step for step in all_steps(estimator) if hasattr(step, "_source")]
+    steps = [step for step, _ in walk(estimator) if hasattr(step, "_source")]
     return list(dict.fromkeys(step._source() for step in steps))
 
 

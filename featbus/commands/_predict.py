@@ -135,8 +135,7 @@ def _pool(table, model, names, pool, positive):
     scores = known[columns].to_numpy(dtype=np.float64)
     scores = pool_scores(scores, grouped.ngroup().to_numpy(), pool, positive, "probability")
     found = pd.DataFrame(scores, [*grouped.groups], columns)
-    chosen = choose_classes(scores, find_threshold(model))
-    found.insert(0, "predicted", np.take(names, chosen))
+    found.insert(0, "predicted", np.take(names, choose_classes(scores, find_threshold(model))))
     found.insert(0, "n_images", grouped.size())
     if "out_of_distribution" in table:
         found["out_of_distribution"] = grouped["out_of_distribution"].sum().astype(int)
