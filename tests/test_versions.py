@@ -15,7 +15,7 @@ from featbus import show_versions, versions
 def test_versions_of_what_numbers_depend_on():
     found = versions.package_versions()
     assert found["featbus"] == featbus.__version__  # also of featbus-slim
-    for name in ("numpy", "scipy", "scikit-learn", "scikit-image", "pydicom", "pillow"):
+    for name in ("numpy", "scipy", "scikit-learn", "scikit-image", "pydicom", "pillow", "skops"):
         assert found[name] == version(name)
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
 
@@ -33,5 +33,5 @@ def test_extras_are_those_of_the_installed_package(monkeypatch, name):
 def test_printed_versions(capsys):
     show_versions()
     printed = capsys.readouterr().out
-    for name, number in versions.package_versions().items():
+    for name, number in ({"installed": featbus.DISTRIBUTION} | versions.package_versions()).items():
         assert re.search(rf"^ *{name}: {re.escape(number)}$", printed, re.MULTILINE)

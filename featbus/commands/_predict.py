@@ -91,6 +91,12 @@ def predict(
     --------
     train : Makes models.
 
+    Notes
+    -----
+    The prediction of an image does not depend on the other images, except for rounding: linear
+    algebra may add in another order where there are more rows, and probabilities then differ in
+    about the ninth digit.
+
     Examples
     --------
     On the command line: ``featbus predict model.skops new -o predictions.csv``
