@@ -108,7 +108,8 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError, ImportError, argparse.ArgumentError) as error:
-        _tell(f"error: {error}", "red")
+        is_raw = isinstance(error, FileNotFoundError) and error.filename is not None
+        _tell(f"error: {f'Found no file {error.filename!r}.' if is_raw else error}", "red")
         return 2
     except KeyboardInterrupt as error:
         _tell("stopped", "yellow")

@@ -36,8 +36,11 @@ def clean(scans):
 
 
 def test_nothing_is_found_in_clean_images(clean):
-    checks = check_shortcuts(score_shortcuts(pd.DataFrame(clean), Y, GROUPS))
+    checks = [*check_shortcuts(score_shortcuts(pd.DataFrame(clean), Y, GROUPS))]
     assert {check.severity for check in checks} == {"ok"}
+    assert any(check.finding.startswith("The same in all images") for check in checks)
+    checks = check_shortcuts(score_shortcuts(pd.DataFrame(clean), Y, Y))
+    assert {check.finding for check in checks} == {"Not tested: a class has a single group."}
 
 
 def smooth(shape=(96, 128), seed=0):

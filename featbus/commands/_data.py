@@ -248,7 +248,7 @@ def leave_out(dataset, errors, on_error, verbose=False):
         The other images, with the field ``left_out``: the names of the files of failed images.
     """
     if on_error == "raise":
-        remedy = "Repair or remove these files, or leave the images out: on_error='skip'."
+        remedy = "Repair or remove the files, or leave them out: on_error='skip' (--on_error skip)."
         raise ImageErrors(errors, len(dataset.images), remedy) from errors[0]
     failed = [error.index for error in errors]
     rest = select(dataset, np.setdiff1d(np.arange(len(dataset.images)), failed))
