@@ -108,8 +108,7 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError, ImportError, argparse.ArgumentError) as error:
-        is_raw = isinstance(error, FileNotFoundError) and error.filename is not None
-        _tell(f"error: {f'Found no file {error.filename!r}.' if is_raw else error}", "red")
+        _tell(f"error: {error}", "red")
         return 2
     except KeyboardInterrupt as error:
         _tell("stopped", "yellow")

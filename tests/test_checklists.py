@@ -98,6 +98,7 @@ def test_the_report_has_the_checklists(full, tmp_path):
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert html.count("<details>") == 3
     assert "TRIPOD+AI: evidence for" in html
+    assert "and the jackknife variance over groups, enl" in html.partition("<details>")[0]
     assert "Who annotated" in html
 
 
@@ -109,6 +110,9 @@ def test_the_table_of_a_paper(full, plain, tmp_path):
     (row,) = (line for line in lines if line.startswith("SVM"))
     assert row.startswith("SVM & {:.2f} ({:.2f} to {:.2f}) & ".format(*score))
     assert "90 images of 30 groups: means over 6 splits" in text
+    how = "Student's t and the jackknife variance over {}, enlarged for the training images"
+    assert how.format("groups") in text
+    assert how.format("groups") in full.to_checklist("CLAIM").to_csv()
     for rule in ("toprule", "midrule", "bottomrule"):
         assert text.count(f"\\{rule}") == 1
     plain.to_latex(tmp_path / "table.tex")
@@ -116,5 +120,6 @@ def test_the_table_of_a_paper(full, plain, tmp_path):
     assert r"a\_b \& \{C\} 50\% \$x\$ \#1 \textasciitilde " in text
     assert r"Sensitivity (p\_q)" in text
     assert "each counted as its own patient" in text
+    assert how.format("images") in text
     n_columns = {line.replace(r"\&", "").count("&") for line in text.splitlines() if "&" in line}
     assert n_columns == {6}

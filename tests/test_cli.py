@@ -75,8 +75,8 @@ def spy(monkeypatch):
         ),
         (
             "commands.extract",
-            "extract a.png b.png --features hog,lbp --options '{backbone: null}'",
-            {"data": ["a.png", "b.png"], "features": "hog,lbp", "options": {"backbone": None}},
+            "extract a.png b.png --features glcm --options '{bin_width: 0.1}'",
+            {"data": ["a.png", "b.png"], "features": "glcm", "options": {"bin_width": 0.1}},
         ),
         (
             "commands.train",
@@ -131,7 +131,7 @@ def test_a_file_of_arguments(spy, tmp_path):
         ("evaluate none", "Found no folder 'none'"),
         ("train none --recipe fusion --options.backbone null -o m.skops", "Found no folder 'none'"),
         ("evaluate scans --recipe fusion --options.backbone null", "Pass cv=4"),
-        ("predict none.skops . -o p.csv", "Found no file 'none.skops'"),
+        ("predict none.skops . -o p.csv", "'none.skops'"),
         ("honesty scans --dihedral 3", "dihedral"),
         ("audit . --cv 1", "cv is 1"),
         ("audit scans --groups nope.csv", "'nope.csv'"),

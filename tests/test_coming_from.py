@@ -43,6 +43,8 @@ RELATIONS = {
     "divide by 255²": lambda value: value / 255**2,
     "subtract 3": lambda value: value - 3,
     "√(1 - x²)": lambda value: math.sqrt(1 - value**2),
+    "multiply by π(1 + √2)/8": lambda value: value * math.pi * (1 + math.sqrt(2)) / 8,
+    "add 1/2": lambda value: value + 0.5,
 }
 
 OTHER_BINS = {"intensity_entropy", "intensity_uniformity"}  # of responses
@@ -148,7 +150,8 @@ def run_pyradiomics(image, classes, prefix="original_", **settings):
     """Return pyradiomics' values of one masked image or of its response `prefix`, by name."""
     sitk = pytest.importorskip("SimpleITK", reason="needs pyradiomics")
     featureextractor = pytest.importorskip("radiomics.featureextractor", reason="needs pyradiomics")
-    extractor = featureextractor.RadiomicsFeatureExtractor(binWidth=8, force2D=True, **settings)
+    settings = {"binWidth": 8, "force2D": True} | settings
+    extractor = featureextractor.RadiomicsFeatureExtractor(**settings)
     if prefix.startswith("wavelet"):
         extractor.enableImageTypeByName("Wavelet")
     extractor.disableAllFeatures()
@@ -169,12 +172,32 @@ def test_numbers_equal_those_of_pyradiomics(region):
         if relation in RELATIONS:
             value = RELATIONS[relation](theirs[name])
             assert ours[column] == pytest.approx(value, rel=1e-6), name
+    sphericity = 0.948 * math.sqrt(ours["shape_circularity"])
+    assert theirs["shape2D_Sphericity"] == pytest.approx(sphericity, rel=1e-3)
 
 
+@pytest.mark.parametrize("width", [8, 10, 25])
+def test_first_order_bins_of_pyradiomics_by_division(region, width):
+    theirs = run_pyradiomics(region, ["firstorder"], binWidth=width)
+    statistics = IntensityStatistics(n_bins=256, dtype=np.float64).fit([region])
+    bins = np.ma.array(region.data // width, mask=region.mask)
+    ours = dict(zip(statistics.get_feature_names_out(), statistics.transform([bins])[0]))
+    for name in ("Entropy", "Uniformity"):
+        value = theirs[f"firstorder_{name}"]
+        assert ours[f"intensity_{name.lower()}"] == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("is_odd", [False, True])
 @pytest.mark.parametrize("band", ["LL", "LH", "HL", "HH"])
-def test_wavelets_equal_those_of_pyradiomics(region, band):
+def test_wavelets_equal_those_of_pyradiomics(region, band, is_odd):
+    if is_odd:  # the border goes through the region
+        rows, columns = np.argwhere(~region.mask).mean(axis=0).astype(int) // 2 * 2 + 1
+        region = region[:rows, :columns]
     classes = ["firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm"]
     theirs = run_pyradiomics(region, classes, prefix=f"wavelet-{band}_")
+    if is_odd:
+        mask = np.pad(region.mask, [(0, 1), (0, 1)], constant_values=True)
+        region = np.ma.array(np.pad(region.data, [(0, 1), (0, 1)], "wrap"), mask=mask)
     wavelet = WaveletFilter(wavelet="coif1", band=band, invariant=False, boundary="periodic")
     ours = make_row(wavelet.transform([region])[0])
     for name, column, relation in read_table("pyradiomics.csv"):

@@ -218,6 +218,12 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path):
     [
         ({"features": ["hog", "sift"]}, "features is .*'sift'"),
         ({"features": "no recipe"}, "'no recipe'.* 'fusion'"),
+        ({"features": "glmc"}, "Did you mean 'glcm'"),
+        ({"features": "gldm"}, "Did you mean 'ngldm'"),
+        ({"options": {"bin_width": 0.1}}, "options is {'bin_width': 0.1}, .*one of features"),
+        ({"features": LBP(), "options": {"radius": 2}}, "options is {'radius': 2}"),
+        ({"features": "glcm", "options": {"sides": 3}}, "'sides'.*GLCM.*bin_width"),
+        ({"features": "glcm", "options": {"levels": 0}}, "levels is 0"),
         pytest.param({"features": "small_cnn"}, "learns its features", marks=pytest.mark.network),
         ({"features": "lbp,shape"}, "mask"),
         ({"features": "birads"}, "masks is None, .*'birads'"),
@@ -241,7 +247,11 @@ def test_parquet_without_its_package_is_refused_first(scans, tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("features", "options", "n_columns"),
-    [("fusion", {"backbone": None}, 1485), ("hog, lbp", None, 1296 + 10)],
+    [
+        ("fusion", {"backbone": None}, 1485),
+        ("hog, lbp", None, 1296 + 10),
+        ("hog", {"orientations": 3}, 1296 // 3),
+    ],
 )
 def test_features_by_name(scans, features, options, n_columns):
     table = commands.extract(scans, features, options=options)

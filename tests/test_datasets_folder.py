@@ -263,7 +263,7 @@ def test_masks_of_files_without_extension(tmp_path, image):
         (
             ["benign/p1_a_mask.png", "benign/p9_mask.png"],
             "_mask",
-            r"without an image.*p9_mask\.png",
+            r"without an image.*p9_mask\.png', expected one image such as 'p9\.png' for the first",
         ),
         (["../masks/malignant/p1_a.png"], "masks", r"without an image.*malignant.p1_a\.png"),
         ([], "_mask", "no masks for masks='_mask'"),
@@ -353,6 +353,9 @@ def test_images_that_would_share_a_mask_are_refused(tmp_path):
         load_images(tmp_path, masks="_mask")
     assert len(load_images(tmp_path).images) == 4
     assert load_images([tmp_path / "a.png"], masks="_mask").frame["masks"].tolist() == [1]
+    folder = write(tmp_path / "pairs", "b1_img.png", "b1_seg.png")
+    with pytest.raises(ValueError, match=r"without an image.*b1_seg.png', .* such as 'b1\.png'"):
+        load_images(folder, masks="_seg")
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,8 @@ def hospitals(tmp_path_factory):
         name: write_hospital(root / name, seed) for seed, name in enumerate(("here", "there"))
     }
     model = root / "model.skops"
-    commands.train(
-        root / "here",
-        output=model,
-        groups=tables["here"],
-        cv=2,
-        by="group",
-        sensitivity=0.9,
-        **OPTIONS,
-    )
+    options = OPTIONS | {"cv": 2, "by": "group", "sensitivity": 0.9}
+    commands.train(root / "here", output=model, groups=tables["here"], **options)
     return root, tables, model
 
 
@@ -156,22 +149,19 @@ def test_groups_of_two_classes_are_named(hospitals):
         commands.evaluate(root / "here", groups=mixed, by="group", audit=False, **OPTIONS)
 
 
-def test_predictions_of_groups(hospitals, tmp_path):
+def test_predictions_of_groups(hospitals):
     root, tables, model = hospitals
     groups = tables["there"]
     images = commands.predict(model, root / "there").set_index("path")
-    table = commands.predict(
-        model, root / "there", tmp_path / "patients.csv", by="group", groups=groups
-    )
+    table = commands.predict(model, root / "there", by="group", groups=groups)
     assert table["n_images"].sum() == len(images)
     of_file = groups.set_index("file")["group"].loc[images.index]
     means = images["probability_malignant"].groupby(of_file.to_numpy()).mean()
     found = table.set_index("group")
     assert_allclose(found["probability_malignant"].sort_index(), means)
     _, threshold = find_threshold(load(model))
-    assert_array_equal(
-        found["predicted"] == "malignant", found["probability_malignant"] >= threshold
-    )
+    called = found["predicted"] == "malignant"
+    assert_array_equal(called, found["probability_malignant"] >= threshold)
     unlike = images["out_of_distribution"].astype(int).groupby(of_file.to_numpy()).sum()
     assert_array_equal(found["out_of_distribution"].sort_index(), unlike)
     highest = commands.predict(model, root / "there", by="group", groups=groups, pool="max")
@@ -196,12 +186,9 @@ def test_groups_with_failed_images(hospitals, tmp_path, capsys):
     assert all(file in printed for file in failed)
     found = pd.read_csv(paths[2]).set_index("group")
     assert found["n_images"][[none, some]].tolist() == [0, 1]
-    assert found["predicted"].notna().tolist() == (found.index != none).tolist()
-    errors = found["error"].dropna()
-    assert {name: error[:14] for name, error in errors.items()} == {
-        none: "2 of 2 images:",
-        some: "1 of 2 images:",
-    }
+    assert found["error"].notna().sum() == 2
+    assert found["error"][none].startswith("2 of 2 images: ")
+    assert found["error"][some].startswith("1 of 2 images: ")
 
 
 def test_one_site_at_a_time(hospitals, capsys):

@@ -140,6 +140,7 @@ def test_evaluate_takes_a_table(valid):
     pd.testing.assert_frame_equal(*(result.to_frame() for result in results))
 
 
+@pytest.mark.filterwarnings("ignore:`XGBRFClassifier` is deprecated")
 @pytest.mark.xgboost
 @pytest.mark.parametrize("names", [["noisy", "dark"], ["c", "a", "b"]])
 def test_xgboost(table, names):

@@ -184,6 +184,7 @@ def test_nan_is_not_worse_than_chance():
     assert np.isnan(result.scores["balanced_accuracy"].item())
     assert not result.doubt
     assert "models fitted before" in result.to_latex()
+    assert "jackknife variance over groups);" in result.to_latex()
 
 
 def test_calibration_of_an_evaluation(models, external):

@@ -407,7 +407,7 @@ def test_the_sentence_where_groups_are_unknown_and_nothing_is_learned():
 
 def test_roc_curves_of_two_classes(binary):
     (axis,) = binary.plot("roc").axes
-    assert axis.get_title() == "malignant against the rest"
+    assert axis.get_title() == "malignant against benign"
     areas = binary.per_class()["roc_auc"]
     for name, line, label in zip(["SVM", "logistic"], axis.lines, legend_of(axis)):
         rows = binary.predictions[binary.predictions["pipeline"] == name]

@@ -3,6 +3,7 @@
 import re
 import runpy
 import sys
+from importlib import metadata
 from importlib.metadata import version
 from types import SimpleNamespace
 
@@ -22,10 +23,8 @@ def test_versions_of_what_numbers_depend_on():
 
 @pytest.mark.parametrize("name", ["featbus", "featbus-slim"])
 def test_extras_are_those_of_the_installed_package(monkeypatch, name):
-    found = SimpleNamespace(version="7.0")
-    monkeypatch.setattr(
-        "importlib.metadata.distributions", lambda **asked: [found] * (asked["name"] == name)
-    )
+    known = {name: [SimpleNamespace(version="7.0")]}
+    monkeypatch.setattr(metadata, "distributions", lambda name: known.get(name, []))
     names = runpy.run_path(featbus.__file__)
     assert (names["DISTRIBUTION"], names["__version__"]) == (name, "7.0")
 

@@ -200,7 +200,8 @@ def _(cls: type):
     members = [
         (name, member)
         for name, member in sorted(vars(cls).items())
-        if name not in ("_abc_impl", "_value2member_map_")  # they change with use
+        # The first two change with use, the last has annotations, since Python 3.14.
+        if name not in ("_abc_impl", "_value2member_map_", "__annotate_func__")
         and not isinstance(member, types.MemberDescriptorType)  # of a slot
         and (not name.startswith("__") or callable(member) or isinstance(member, _DESCRIPTORS))
     ]

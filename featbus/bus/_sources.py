@@ -357,9 +357,9 @@ class _Member(tarfile.TarInfo):
     """A header, which tarfile takes for the end of the file if it is damaged or cut off."""
 
     @classmethod
-    def frombuf(cls, *arguments):
+    def fromtarfile(cls, archive):
         try:
-            return super().frombuf(*arguments)
+            return super().fromtarfile(archive)
         except tarfile.EOFHeaderError:
             raise
         except tarfile.HeaderError as error:

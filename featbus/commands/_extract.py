@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
+from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
@@ -20,8 +20,6 @@ from featbus.preprocessing import Resize
 from featbus.steps import check_all_parameters, learns, walk
 from featbus.typing import PathLike
 
-# HOG takes images of one size, whose rows have one length.
-_HOG = feature_extraction.HOG(pixels_per_cell=(32, 32), cells_per_block=(2, 2))
 _EXTRACTORS = {
     "birads": feature_extraction.BIRADSFeatures(),
     "fourier": feature_extraction.FourierEnergy(),
@@ -30,7 +28,7 @@ _EXTRACTORS = {
     "gldzm": feature_extraction.GLDZM(),
     "glrlm": feature_extraction.GLRLM(),
     "glszm": feature_extraction.GLSZM(),
-    "hog": make_pipeline(Resize(224), _HOG),
+    "hog": feature_extraction.HOG(pixels_per_cell=(32, 32), cells_per_block=(2, 2)),
     "intensity": feature_extraction.IntensityStatistics(),
     "ivh": feature_extraction.IntensityVolumeHistogram(),
     "lbp": feature_extraction.LBP(),
@@ -92,7 +90,8 @@ def extract(
     backbone_options : dict, default=None
         Options of the networks, such as ``{"alpha": 0.35}``.
     options : dict, default=None
-        Other options of the recipe, see `featbus.recipes.make_recipe`.
+        Parameters of the one extractor named, such as ``{"bin_width": 0.1}`` of glcm, see the class
+        in ``featbus``; or other options of the recipe, see `featbus.recipes.make_recipe`.
     memory : path-like, FeatureStore or None, default=None
         The file that stores rows. The same command continues after an interruption, and later runs
         compute only new rows.
@@ -178,17 +177,25 @@ def _choose_classes(items, info, classes):
 def make_transformer(options):
     """Return the transformer from images to rows named by ``features``; it learns nothing."""
     names = options.features
-    if hasattr(names, "transform"):
-        return names
     if names in (known := recipes.list_recipes()["name"].tolist()):
         return _recipe_transformer(make_recipe(names, options, memory=options.memory))
     if isinstance(names, str):
         names = [name.strip() for name in names.split(",")]
+    is_made = hasattr(names, "transform")
+    if options.options and (is_made or len(names) > 1):
+        raise InvalidParameterError(
+            f"options is {options.options}, expected none: one of features, named alone, or a "
+            "recipe takes options. In Python, pass a transformer that has these parameters."
+        )
+    if is_made:
+        return names
     unknown = [name for name in names if name not in _EXTRACTORS and not name.startswith(_DEEP)]
     if unknown or not names or len(set(names)) < len(names):
+        near = get_close_matches("".join(unknown[:1]), [*_EXTRACTORS, *known], n=1)
         raise InvalidParameterError(
             f"features is {names}, expected different names among {sorted(_EXTRACTORS)} and "
             f"'deep:NETWORK', such as 'deep:mobilenet_v2', or the name of one recipe: {known}."
+            + "".join(f" Did you mean {name!r}?" for name in near)
         )
     if {"birads", "shape"} & {*names} and options.masks is None:
         raise InvalidParameterError(f"masks is None, expected masks: {names} need regions.")
@@ -197,10 +204,12 @@ def make_transformer(options):
 
 
 def _make_extractor(name, options):
-    if name in _EXTRACTORS:
-        return clone(_EXTRACTORS[name])
     given = {"weights": options.weights, "backbone_options": options.backbone_options}
-    return feature_extraction.DeepFeatures(name.removeprefix(_DEEP), **given)
+    deep = feature_extraction.DeepFeatures
+    extractor = _EXTRACTORS.get(name) or deep(name.removeprefix(_DEEP), **given)
+    extractor = clone(extractor).set_params(**options.options or {})
+    # HOG takes images of one size, whose rows have one length.
+    return make_pipeline(Resize(224), extractor) if name == "hog" else extractor
 
 
 def _recipe_transformer(recipe):
@@ -226,8 +235,8 @@ def make_recipe(name, options, **others):
     try:
         for source in find_networks(recipe):
             source.check_weights()
-            if "keras" in source.engines and find_spec("keras") is None:
-                import_keras()  # its error has a remedy
+            if "keras" in source.engines:
+                import_keras()
     except (OSError, ImportError) as error:
         raise type(error)(f"{error} The recipe handcrafted needs no network.") from error
     return recipe

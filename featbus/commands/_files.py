@@ -74,8 +74,7 @@ def open_images(options, with_classes=True):
     if layout in ("BUSI", "mini-MIAS"):
         # `load_dataset` would look for near-duplicates in BUSI: that reads all images.
         is_plain = layout == "BUSI" and masks in (None, "_mask")
-        known = (load_busi, ("groups", "strict")) if is_plain else ()
-        found = load_labeled(options, *known)
+        found = load_labeled(options, *((load_busi, ("groups", "strict")) if is_plain else ()))
         files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
     else:
         data = data if is_path else _list_files(data, masks, options.strict)

@@ -163,8 +163,7 @@ def _measure_distances(card, items, positions):
 def _describe_doubts(table):
     """Return sentences on predictions that look as if they meant nothing."""
     doubts, n_images = [], len(table)
-    n_unlike = int(table.get("out_of_distribution", pd.Series()).sum())
-    if n_unlike:
+    if n_unlike := int(table.get("out_of_distribution", pd.Series()).sum()):
         doubts.append(
             f"{n_unlike} of {n_images} images are unlike the training images (column "
             "out_of_distribution): their classes mean nothing."

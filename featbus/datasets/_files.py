@@ -152,9 +152,10 @@ def pair_masks(images, found, masks):
     stems = Counter(map(stem_of, images))
     lost = [mask for mask, image in found.items() if stems[image] != 1]
     if lost:
+        image = found[lost[0]].name + lost[0].suffix
         raise ValueError(
-            f"Found masks without an image, or with several images of one name: {quote(lost)}. Add "
-            "or rename images, or remove these masks."
+            f"Found masks without an image, or with several images of one name: {quote(lost)}, "
+            f"expected one image such as {image!r} for the first. Add or rename images or masks."
         )
     files = defaultdict(tuple)
     for mask, image in found.items():

@@ -366,7 +366,8 @@ def load_images(
         found = {}
     elif not _files.is_suffix(masks):
         found = _files.mirrored_masks(masks, root)
-    found = {mask: image for mask, image in found.items() if image in stems}
+    # Some are of other images, but not all.
+    found = {mask: image for mask, image in found.items() if image in stems} or found
     pairs = _files.pair_masks(paths, found, masks)
     frame = pd.DataFrame({"file": _files.relative_names(paths, root)})
     frame["masks"] = [len(pair or ()) for pair in pairs]

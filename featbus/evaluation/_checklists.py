@@ -59,7 +59,6 @@ def _collect(evaluation, audit):
     n_wrong = f"{is_wrong.sum()} of {len(is_wrong)} predictions are wrong"
     protocol = [line for line in evaluation.protocol.splitlines() if "pos_label=" not in line]
     is_tuned = len(evaluation.best_params) > 0
-    by = "groups" if evaluation.has_groups else "images"
     described, is_prefit = " ".join(protocol).rstrip("."), evaluation.is_prefit
     apart = "" if is_prefit else "training and test parts share no group"
     columns = evaluation.by_subgroup(names[0]).get("column", pd.Series(dtype=str)).unique()
@@ -74,7 +73,7 @@ def _collect(evaluation, audit):
         },
         "Results": {
             "chance": "" if evaluation.chance is None else _show(evaluation.chance),
-            "intervals": f"95% intervals by the jackknife over {by}",
+            "intervals": f"95% intervals: {evaluation._method}",
             "metrics": ", ".join(TITLES[name] for name in TITLES if sure or name != "brier"),
             "rates": _show(evaluation, ("sensitivity", "specificity")),
             "score": _show(evaluation),

@@ -483,7 +483,8 @@ class Evaluation(Printed):
         The test is about the training procedure [1]_: differences of J folds with mean d and
         variance s² give t = d / sqrt((1 / J + n_test / n_train) s²) with J - 1 degrees of freedom.
         The second term accounts for training parts that share samples. The interval has those
-        differences that the test would not reject, cut off at the largest one possible.
+        differences that the test would not reject, cut off at the largest one possible. One repeat
+        of five folds has only 4 degrees of freedom: plan several, such as ``n_repeats=10``.
 
         References
         ----------
@@ -495,9 +496,8 @@ class Evaluation(Printed):
             raise ValueError(f"metric is {metric!r}, expected one of {METRICS}.")
         if len(names) < 2:
             raise ValueError(f"Got the single pipeline {names[0]!r}, expected two to compare.")
-        if baseline is None:
-            pairs = list(combinations(names, 2))
-        else:
+        pairs = list(combinations(names, 2))
+        if baseline is not None:
             baseline = self._checked_name(baseline)
             pairs = [(name, baseline) for name in names if name != baseline]
         smallest, largest = metric_range(metric, len(self.labels))
@@ -654,15 +654,14 @@ class Evaluation(Printed):
         """
         n_splits = len(self.predictions[["repeat", "fold"]].drop_duplicates())
         how = "one split" if self.is_once else f"means over {n_splits} splits"
-        how += " into training and test part"
-        how += ", which share no group," if self.has_groups else ""
+        how += " into training and test part" + ", which share no group," * self.has_groups
         text = self._shown(format_interval).to_latex(
             escape=True,
             column_format="l" * (1 + self.shows_both) + "c" * len(_SHOWN),
             multirow=False,
             index_names=False,
             caption=f"{self._size}: {'models fitted before,' if self.is_prefit else how}"
-            f" with 95\\% intervals by the jackknife{self._about}.",
+            f" with 95\\% intervals ({self._method}){self._about}.",
             label="tab:evaluation",
             position="tb",
         )
@@ -783,11 +782,9 @@ class Evaluation(Printed):
             If there is no such pipeline, or `pipeline` is None and there are several.
         """
         rows = self._rows(pipeline)
-        return pd.DataFrame(
-            confusion_matrix(rows["target"], rows["predicted"], labels=self.labels),
-            index=pd.Index(self.target_names, name="true"),
-            columns=pd.Index(self.target_names, name="predicted"),
-        )
+        counts = confusion_matrix(rows["target"], rows["predicted"], labels=self.labels)
+        true, predicted = (pd.Index(self.target_names, name=name) for name in ("true", "predicted"))
+        return pd.DataFrame(counts, index=true, columns=predicted)
 
     def _table(self):
         """Return the printed table, cells as text."""
@@ -829,6 +826,13 @@ class Evaluation(Printed):
         if self.shows_both:
             return "; each class against the rest"
         return "; means over the classes, each against the rest" if self.pos_name is None else ""
+
+    @property
+    def _method(self):
+        """Return how intervals are computed, as text."""
+        by = "groups" if self.has_groups else "images"
+        enlarged = "" if self.is_prefit else ", enlarged for the training images"
+        return f"Wilson's, with Student's t and the jackknife variance over {by}{enlarged}"
 
     @property
     def _size(self):

@@ -246,8 +246,7 @@ def _average_precision(positive, score, weights):
     weights[:, ~positive[order]] = 0
     tp = np.cumsum(weights, axis=1)[:, thresholds]
     precision = np.divide(tp, above, out=np.zeros_like(tp), where=above > 0)
-    area = np.einsum("ij,ij->i", np.diff(tp, axis=1, prepend=0), precision)
-    return ratio(area, tp[:, -1])
+    return ratio(np.einsum("ij,ij->i", np.diff(tp, axis=1, prepend=0), precision), tp[:, -1])
 
 
 def _against_the_rest(confusion):

@@ -113,6 +113,13 @@ def _pool(evaluation, has_probabilities):
     return pooled
 
 
+def _name_classes(evaluation):
+    """Return a heading for each class that curves are about."""
+    names = evaluation.target_names
+    others = names[::-1] if len(names) == 2 else ["the rest"] * len(names)
+    return [f"{names[i]} against {others[i]}" for i in evaluation.shown_classes]
+
+
 def _draw_matrices(evaluation):
     """Draw a matrix of counts per pipeline."""
     labels = [fill(name, 18) for name in evaluation.target_names]
@@ -133,9 +140,8 @@ def _draw_curves(evaluation, name):
     display, metric, xlabel, ylabel = _CURVES[name]
     names, areas = evaluation.target_names, evaluation._class_intervals()
     pooled = _pool(evaluation, has_probabilities=metric is None)
-    headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
     n_lines = sum(_count_lines([fill(f"{name}, AUC 0.00", _LINE)]) for name, *_ in pooled)
-    figure, axes = _make_axes(headings, 3.2, 3.7 + 0.19 * n_lines)
+    figure, axes = _make_axes(_name_classes(evaluation), 3.2, 3.7 + 0.19 * n_lines)
     for i, axis in zip(evaluation.shown_classes, axes):
         labels = []
         for pipeline, pool, line in pooled:
@@ -190,13 +196,12 @@ def net_benefit(is_class, probability, thresholds):
 
 def _draw_decision_curve(evaluation):
     """Draw axes per class with the net benefit per pipeline, of acting on all and on none."""
-    names, thresholds = evaluation.target_names, np.linspace(0, 0.99, 100)
+    thresholds = np.linspace(0, 0.99, 100)
     pooled = _pool(evaluation, has_probabilities=True)
-    headings = [f"{names[i]} against the rest" for i in evaluation.shown_classes]
     known = [name for name, *_ in pooled]
     labels = [_fill_label(name, _LINE) for name in (*known, "act on all", "act on none")]
     n_lines = "\n".join(labels).count("\n") + 1
-    figure, axes = _make_axes(headings, 3.2, 3.9 + 0.19 * n_lines)
+    figure, axes = _make_axes(_name_classes(evaluation), 3.2, 3.9 + 0.19 * n_lines)
     for i, axis in zip(evaluation.shown_classes, axes):
         for _, pool, line in pooled:
             benefit = net_benefit(pool.target == i, pool.scores[:, i], thresholds)

@@ -132,8 +132,7 @@ def _find_errors(evaluation, pipeline):
             "score": pooled.scores[np.arange(len(pooled.index)), pooled.predicted],
         }
     )[pooled.predicted != pooled.target]
-    wrong = wrong.sort_values("score", ascending=False, kind="stable")
-    return wrong.drop_duplicates("index")
+    return wrong.sort_values("score", ascending=False, kind="stable").drop_duplicates("index")
 
 
 def _describe_samples(evaluation, errors, images):
