@@ -9,9 +9,11 @@ from importlib.metadata import distributions
 
 import lazy_loader
 
-# Distributed as featbus and as featbus-slim; the last is for a checkout that is not installed.
-_found = (found for name in ("featbus", "featbus-slim") for found in distributions(name=name))
-__version__ = next((found.version for found in _found), "0.dev0")
+# Distributed as featbus and as featbus-slim, whose extras have the same names; the last is for a
+# checkout that is not installed.
+_names = "featbus", "featbus-slim"
+_found = ((name, found.version) for name in _names for found in distributions(name=name))
+DISTRIBUTION, __version__ = next(_found, ("featbus", "0.dev0"))
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 logging.getLogger("featbus").addHandler(logging.NullHandler())

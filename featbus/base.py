@@ -540,9 +540,7 @@ class FeatureExtractor(ImageEstimator):
         names = [column.name for column in columns]
         if name not in names:
             near = get_close_matches(name, names, n=3)
-            raise ValueError(
-                f"There is no column {name!r}, expected one such as {near or names[:3]}."
-            )
+            raise ValueError(f"Found no column {name!r}, expected one such as {near or names[:3]}.")
         index = names.index(name)
         top, left, bottom, right = self._reached_boxes(image_shape)[index].tolist()
         return Where(slice(top, bottom), slice(left, right), columns[index].what)

@@ -144,8 +144,7 @@ def _load_ibsi():
     """Return the digital phantom, masked, and the reference values by family and feature."""
     data = json.loads(files("featbus").joinpath("ibsi.json").read_text(encoding="utf-8"))
     phantom = np.ma.masked_invalid(np.array(data["phantom"], dtype=np.float64))
-    levels = phantom.filled(0).astype(np.uint8)
-    return np.ma.MaskedArray(levels, phantom.mask), data["references"]
+    return np.ma.MaskedArray(phantom.filled(0).astype(np.uint8), phantom.mask), data["references"]
 
 
 def _passes(value, reference, tolerance):
@@ -258,8 +257,7 @@ def _compare_filters(folder):
     folder = folder / "ibsi2"
     phantoms, references = np.load(folder / "phantoms.npz"), np.load(folder / "response_maps.npz")
     image, inside = _read_ct_phantom(folder.parent, is_resampled=False)
-    spacing = float(np.load(folder / "ct_phantom.npz")["spacing_zyx_mm"][1])
-    maps, of_ct = _make_filters(spacing)
+    maps, of_ct = _make_filters(float(np.load(folder / "ct_phantom.npz")["spacing_zyx_mm"][1]))
     for test, (phantom, step) in maps.items():
         # These two are means over three planes.
         axes = range(3) if test in ("4_a_2", "4_b_2") else (0,)

@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy  # noqa: F401 - loads its thread pool
 from threadpoolctl import threadpool_info
 
-from featbus import __version__
+from featbus import DISTRIBUTION, __version__
 
 # Packages that numbers depend on, under the names they are distributed by.
 _PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless"),
     *("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
     *("imbalanced-learn", "xgboost", "keras", "tensorflow", "tensorflow-cpu", "onnx"),
-    *("onnxruntime", "onnxruntime-gpu", "openvino", "pydicom", "pillow"),
+    *("onnxruntime", "onnxruntime-gpu", "openvino", "pydicom", "pillow", "pandas", "skops"),
 )
 
 
@@ -44,7 +44,7 @@ def package_versions() -> dict[str, str]:
 def show_versions() -> None:
     """Print the versions of featbus and its dependencies, the machine and its thread pools.
 
-    Paste the output into a bug report.
+    Paste the output into a bug report. "installed" is the package, featbus or featbus-slim.
 
     Read more in the :ref:`User Guide <contributing>`.
 
@@ -57,11 +57,12 @@ def show_versions() -> None:
     >>> from featbus import show_versions
     >>> show_versions()  # doctest: +SKIP
                      machine: Linux x86_64
+                   installed: featbus
                       python: 3.12.3
                      featbus: 0.1.0
     ...
     """
     pools = {f"threads of {pool['prefix']}": pool["num_threads"] for pool in threadpool_info()}
-    machine = {"machine": f"{platform.system()} {platform.machine()}"}
+    machine = {"machine": f"{platform.system()} {platform.machine()}", "installed": DISTRIBUTION}
     for name, value in (machine | package_versions() | pools).items():
         print(f"{name:>24}: {value}")

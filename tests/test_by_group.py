@@ -251,9 +251,7 @@ def test_coverage_of_patients():
     for seed in range(100):
         X, y, groups = draw(40, seed)
         table = evaluate(LogisticRegression(), X, y, groups=groups, by="group").to_frame().iloc[0]
-        ends.append(
-            [table[f"{m}_{end}"] for m in ("accuracy", "roc_auc") for end in ("low", "high")]
-        )
+        ends.append([table[f"{m}_{e}"] for m in ("accuracy", "roc_auc") for e in ("low", "high")])
         X, y, _ = draw(32, int(rng.integers(1e6)))
         scores = pd.Series(LogisticRegression().fit(X, y).predict_proba(X_new)[:, 1])
         scores, target = scores.groupby(g_new).mean(), pd.Series(y_new).groupby(g_new).first()

@@ -22,9 +22,7 @@ MODULES = [
     if not module.name.startswith("_") and module.name != "cli"
 ]
 # The others hold what these share, and have no public names.
-PACKAGES = [
-    name for name in MODULES if hasattr(importlib.import_module(f"featbus.{name}"), "__all__")
-]
+PACKAGES = [n for n in MODULES if hasattr(importlib.import_module(f"featbus.{n}"), "__all__")]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -66,9 +64,7 @@ def test_the_code_in_the_readme_prints_its_table(capsys):
     header, *lines = capsys.readouterr().out.splitlines()[: len(table.splitlines())]
     assert header.split() == table.splitlines()[0].split()
     for found, shown in zip(lines, table.splitlines()[1:], strict=True):
-        numbers = [
-            [float(number) for number in re.findall(r"\d\.\d\d", row)] for row in (found, shown)
-        ]
+        numbers = [[float(n) for n in re.findall(r"\d\.\d\d", row)] for row in (found, shown)]
         np.testing.assert_allclose(*numbers, atol=0.03)  # forests differ between releases
 
 

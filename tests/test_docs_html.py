@@ -29,9 +29,7 @@ class Page(HTMLParser):
         attrs = {name: value or "" for name, value in attrs}
         self.anchors |= {attrs[name] for name in ("id", "name") if name in attrs}
         self.links |= {attrs[name] for name in ("href", "src") if name in attrs}
-        self.links |= {
-            part.split()[0] for part in attrs.get("srcset", "").split(",") if part.strip()
-        }
+        self.links |= {p.split()[0] for p in attrs.get("srcset", "").split(",") if p.strip()}
 
     def broken_links(self):
         """Return the links within the documentation that lead nowhere."""

@@ -314,9 +314,7 @@ def test_folds_share_no_rows(quick, tmp_path):
     memory = tmp_path / "rows.sqlite"
     tuned = FineTunedFeatures(**quick, epochs=1)
     parts = slice(0, 12), slice(6, 18), slice(0, 12)
-    first, second, again = (
-        FeatureBus(tuned, memory=memory).fit(images[part], y[part]) for part in parts
-    )
+    first, second, again = (FeatureBus(tuned, memory=memory).fit(images[p], y[p]) for p in parts)
     keys = [fingerprint(bus.transformer_) for bus in (first, second, again)]
     assert keys[0] == keys[2] != keys[1]
     for bus in (first, second):

@@ -244,6 +244,7 @@ def test_patients_on_both_sides_of_a_given_split_are_found_first(tmp_path, monke
         ([], "Found no folders in"),
         (["x/a.png", "x/b.png", "y/c.png"], "'y' has 1 of the samples"),
         (["x/a.png", "x/b.png", "y/c.png", "y/d.png"], "'x' has 2 of the samples"),
+        ([f"P{n}/{film}.png" for n in range(21) for film in "RL"], "21 classes.* patients"),
     ],
 )
 def test_too_little_data_is_refused_first(tmp_path, files, message):

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from sklearn.utils import estimator_html_repr
 
-from featbus import HOG, DeepFeatures, FineTunedFeatures, UNetSegmenter
+from featbus import HOG, DeepFeatures, FineTunedFeatures, UNetSegmenter, commands
 from featbus.networks import fetch_weights, import_keras
 
 CHECKOUT = Path(__file__).parents[1]
@@ -99,6 +99,7 @@ def test_the_wheels_hold_the_package_alone_and_differ_in_heavy_dependencies():
         lambda path: UNetSegmenter(encoder_weights=None).fit(IMAGES, IMAGES > 99),
         lambda path: fetch_weights("mobilenet_v2", path),
         lambda path: import_keras(),
+        lambda path: commands.evaluate("none", recipe="mammogram_svm", weights=None),
     ],
 )
 def test_networks_without_keras(use, tmp_path, monkeypatch):

@@ -267,8 +267,6 @@ def test_coverage_of_a_fitted_model():
     for seed in range(200):
         X, y, groups = make_data(40, seed=100 + seed)
         table = evaluate(model, X, y, groups=groups, cv="prefit").to_frame().iloc[0]
-        ends.append(
-            [table[f"{m}_{end}"] for m in ("accuracy", "roc_auc") for end in ("low", "high")]
-        )
+        ends.append([table[f"{m}_{e}"] for m in ("accuracy", "roc_auc") for e in ("low", "high")])
     low, high = np.array(ends).reshape(-1, 2, 2).transpose(2, 0, 1)
     assert (((low <= truth) & (truth <= high)).mean(axis=0) >= 0.93).all()

@@ -27,6 +27,7 @@ from featbus import (
     make_mammograms,
     save,
 )
+from featbus.commands._extract import find_networks
 from featbus.evaluation.splits import keep_groups_together, restore_cv
 from featbus.persistence import read_card
 from featbus.recipes import (
@@ -149,7 +150,9 @@ def tiny_recipe(name, **options):
 
 def test_recipes_are_listed():
     table = list_recipes()
-    assert table.columns.tolist() == ["name", "description", "images", "paper", "measured"]
+    assert " ".join(table) == "name description network images paper measured"
+    networks = {name: bool(find_networks(make_recipe(name))) for name in ALL}
+    assert dict(zip(table["name"], table["network"] != "no")) == networks
     assert table["measured"].str.startswith("accuracy 0.").all()
     assert sorted(ALL) == sorted(OPTIONS)
     assert all(hasattr(featbus.recipes, name) for name in ALL)
@@ -469,9 +472,7 @@ def test_the_recipe_for_breast_ultrasound_scores_what_the_weights_allow(tmp_path
     )
     for n_classes, accuracy, area in ((3, 0.755, 0.88), (2, 0.83, 0.87)):
         chosen = (busi.target < n_classes) & (busi.groups % 2 == 0)  # half of them
-        images, y, groups = (
-            np.asarray(part)[chosen] for part in (busi.images, busi.target, busi.groups)
-        )
+        images, y, groups = (np.asarray(p)[chosen] for p in (busi.images, busi.target, busi.groups))
         scores = evaluate(recipe, images, y, groups=groups, cv=5).scores
         assert scores["accuracy"].mean() > accuracy
         assert scores["roc_auc"].mean() > area

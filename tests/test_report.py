@@ -448,9 +448,7 @@ def test_intervals(binary):
     for name, line, bars in zip(frame.index, axis.lines, axis.collections):
         assert_allclose(line.get_xdata(), frame.loc[name, [*TITLES]])
         ends = [bar[:, 0] for bar in bars.get_segments() if len(bar)]
-        low, high = (
-            frame.loc[name, [f"{metric}_{end}" for metric in TITLES]] for end in ("low", "high")
-        )
+        low, high = (frame.loc[name, [f"{m}_{end}" for m in TITLES]] for end in ("low", "high"))
         assert_allclose(ends, np.column_stack([low, high])[low.notna()])
     assert legend_of(axis) == ["SVM", "logistic"]
 

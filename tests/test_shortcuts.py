@@ -36,8 +36,11 @@ def clean(scans):
 
 
 def test_nothing_is_found_in_clean_images(clean):
-    checks = check_shortcuts(score_shortcuts(pd.DataFrame(clean), Y, GROUPS))
+    checks = [*check_shortcuts(score_shortcuts(pd.DataFrame(clean), Y, GROUPS))]
     assert {check.severity for check in checks} == {"ok"}
+    assert any(check.finding.startswith("The same in all images") for check in checks)
+    checks = check_shortcuts(score_shortcuts(pd.DataFrame(clean), Y, Y))
+    assert {check.finding for check in checks} == {"Not tested: a class has a single group."}
 
 
 def smooth(shape=(96, 128), seed=0):
@@ -285,9 +288,7 @@ def change(function):
     ],
 )
 def test_each_planted_shortcut_is_found(scans, clean, expected, plant):
-    rows = [
-        measure(plant(image)) if label else known for image, known, label in zip(scans, clean, Y)
-    ]
+    rows = [measure(plant(scan)) if label else known for scan, known, label in zip(scans, clean, Y)]
     checks = check_shortcuts(score_shortcuts(pd.DataFrame(rows), Y, GROUPS))
     found = [check.check for check in checks if check.severity == "warning"]
     assert f"shortcut: {expected}" in found

@@ -59,9 +59,7 @@ def test_the_phantom_is_ibsis(ibsi):
 
 def test_the_references_are_ibsis(ibsi):
     """Names differ, order does not."""
-    published = {
-        key: entry for family in ibsi["families"].values() for key, entry in family.items()
-    }
+    published = {key: row for family in ibsi["families"].values() for key, row in family.items()}
     table = verify(verbose=False)
     for family, rows in table.groupby("family"):
         prefix, suffix, _ = module._FAMILIES[family]

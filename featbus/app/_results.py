@@ -184,8 +184,7 @@ def describe_call(card, found):
             f"for a {point['chosen_for']}."
         )
     elif found.probabilities is not None:
-        is_top = found.predicted == found.probabilities.idxmax()
-        sentences.append(_TOP if is_top else _NOT_TOP)
+        sentences.append(_TOP if found.predicted == found.probabilities.idxmax() else _NOT_TOP)
     return [*sentences, f"The model knows only these classes: {', '.join(card['classes'])}."]
 
 

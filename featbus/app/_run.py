@@ -8,6 +8,7 @@ from numbers import Integral
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from featbus import DISTRIBUTION
 from featbus.app._results import open_model
 from featbus.io._files import VARIABLE
 from featbus.parameters import Interval, InvalidParameterError, check_parameters
@@ -88,7 +89,7 @@ def run_app(
         from streamlit.web.cli import main
     except ImportError as error:
         raise ImportError(
-            f"The page needs Streamlit ({error}). Install it: pip install 'featbus[app]'."
+            f"The page needs Streamlit ({error}). Install it: pip install '{DISTRIBUTION}[app]'."
         ) from error
     settings = _SETTINGS | {"server.port": port, "server.headless": not browser}
     if url is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn import config_context, get_config
 from tqdm.auto import tqdm
 
+from featbus import DISTRIBUTION
 from featbus.bus._fingerprint import check_key, describe_transformer, try_digest
 from featbus.bus._sources import as_os_errors, list_partitions, open_address, opened
 from featbus.files import as_unicode, written_whole
@@ -37,7 +38,7 @@ def import_pyarrow():
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
-            f"Parquet needs pyarrow and fsspec ({error}): pip install 'featbus[parquet]'."
+            f"Parquet needs pyarrow and fsspec ({error}): pip install '{DISTRIBUTION}[parquet]'."
         ) from error
     return pyarrow
 
@@ -96,9 +97,7 @@ class Directory:
             lines = [json.loads(line) for line in (self.read(MANIFEST) or b"{}").splitlines()]
             return lines[0], {line["partition"]: line for line in lines[1:]}
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{self.path(MANIFEST)!r} is damaged ({error!r}). {_REMEDY}"
-            ) from error
+            raise ValueError(f"{self.path(MANIFEST)!r} is damaged: {error!r}. {_REMEDY}") from error
 
     def write_manifest(self, header, lines):
         """Write the manifest."""

@@ -201,8 +201,7 @@ def measure_appearance(image):
     pixels = fill_mask(image)
     pixels = pixels if pixels.ndim == 2 else to_rgb(pixels)
     scale = 256 / max(pixels.shape[:2])
-    size = [max(1, round(side * scale)) for side in pixels.shape[:2]]
-    pixels = resize(pixels, size, np.float32)
+    pixels = resize(pixels, [max(1, round(side * scale)) for side in pixels.shape[:2]], np.float32)
     gray = np.ascontiguousarray(to_gray(pixels))
     difference = np.zeros(1) if pixels.ndim == 2 else pixels.max(axis=2) - pixels.min(axis=2)
     places = cv2.resize(gray, (3, 3), interpolation=cv2.INTER_AREA)

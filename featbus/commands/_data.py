@@ -60,9 +60,8 @@ def show(*parts):
     *parts : str, DataFrame, Evaluation, ProtocolComparison or AuditReport
         Each begins a new line.
     """
-    draw = _draw if sys.stdout.isatty() else _print
     for part in parts:
-        draw(part)
+        (_draw if sys.stdout.isatty() else _print)(part)
 
 
 def _print(part):
@@ -182,6 +181,8 @@ def check_data(dataset, cv):
     if not counts.all():
         raise ValueError(f"Found no image that can be used in the class {name!r}, {remedy}")
     if isinstance(cv, Integral):
+        if len(counts) > SHOWN and counts.min() < cv:
+            raise ValueError(f"Found {len(counts)} classes: are these patients? See --groups.")
         check_folds([dataset.target_names[label] for label in dataset.target], dataset.groups, cv)
     elif cv is dataset.get("cv") and cv.get_n_splits() == 0:
         raise ValueError(f"Found no image that can be used in the test part, {remedy}")
@@ -266,7 +267,7 @@ def leave_out(dataset, errors, on_error, verbose=False):
         The other images, with the field ``left_out``: the names of the files of failed images.
     """
     if on_error == "raise":
-        remedy = "Repair or remove these files, or leave the images out: on_error='skip'."
+        remedy = "Repair or remove the files, or leave them out: on_error='skip' (--on_error skip)."
         raise ImageErrors(errors, len(dataset.images), remedy) from errors[0]
     failed = [error.index for error in errors]
     rest = select(dataset, np.setdiff1d(np.arange(len(dataset.images)), failed))

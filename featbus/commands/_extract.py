@@ -14,9 +14,10 @@ from featbus import feature_extraction, recipes
 from featbus.bus import FeatureBus
 from featbus.commands import _data, _files
 from featbus.commands._data import DataFrame, FeatureStore
+from featbus.networks import import_keras
 from featbus.parameters import InvalidParameterError
 from featbus.preprocessing import Resize
-from featbus.steps import all_steps, check_all_parameters, learns
+from featbus.steps import check_all_parameters, learns, walk
 from featbus.typing import PathLike
 
 _EXTRACTORS = {
@@ -156,7 +157,7 @@ def extract(
     rows, bus = _files.compute_rows(transformer, items, **settings)
     features = pd.DataFrame(rows, columns=bus.get_feature_names_out())
     table = pd.concat([_files.add_errors(info, bus.errors_), features], axis=1)
-    _files.finish_table(table, options, f"{rows.shape[1]} features")
+    _files.finish_table(table, options, f"{rows.shape[1]} features", table)
     if "class" in info and "group" not in info:
         options.say(
             "Groups unknown: images that belong together must not be split. To group copies: "
@@ -172,13 +173,12 @@ def make_transformer(options):
         return _recipe_transformer(make_recipe(names, options, memory=options.memory))
     if isinstance(names, str):
         names = [name.strip() for name in names.split(",")]
-    is_made = hasattr(names, "transform")
-    if options.options and (is_made or len(names) > 1):
+    if options.options and (hasattr(names, "transform") or len(names) > 1):
         raise InvalidParameterError(
             f"options is {options.options}, expected none: one of features, named alone, or a "
             "recipe takes options. In Python, pass a transformer that has these parameters."
         )
-    if is_made:
+    if hasattr(names, "transform"):
         return names
     unknown = [name for name in names if name not in _EXTRACTORS and not name.startswith(_DEEP)]
     if unknown or not names or len(set(names)) < len(names):
@@ -226,14 +226,16 @@ def make_recipe(name, options, **others):
     try:
         for source in find_networks(recipe):
             source.check_weights()
-    except OSError as error:
-        raise OSError(f"{error} The recipe handcrafted needs no network.") from error
+            if "keras" in source.engines:
+                import_keras()
+    except (OSError, ImportError) as error:
+        raise type(error)(f"{error} The recipe handcrafted needs no network.") from error
     return recipe
 
 
 def find_networks(estimator):
     """Return where the networks inside an estimator come from; none is loaded."""
-    steps = [step for step in all_steps(estimator) if hasattr(step, "_source")]
+    steps = [step for step, _ in walk(estimator) if hasattr(step, "_source")]
     return list(dict.fromkeys(step._source() for step in steps))
 
 

@@ -4,13 +4,13 @@ import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import pandas as pd
 
 from featbus.bus import FeatureBus, ImageWarning
+from featbus.bus._parquet import import_pyarrow
 from featbus.commands._data import first_lines, load_labeled
 from featbus.datasets import detect_layout, load_busi, load_images
 from featbus.datasets._base import SPACING
@@ -74,8 +74,7 @@ def open_images(options, with_classes=True):
     if layout in ("BUSI", "mini-MIAS"):
         # `load_dataset` would look for near-duplicates in BUSI: that reads all images.
         is_plain = layout == "BUSI" and masks in (None, "_mask")
-        known = (load_busi, ("groups", "strict")) if is_plain else ()
-        found = load_labeled(options, *known)
+        found = load_labeled(options, *((load_busi, ("groups", "strict")) if is_plain else ()))
         files = [Path(os.path.relpath(path, data)).as_posix() for path in found.images]
     else:
         data = data if is_path else _list_files(data, masks, options.strict)
@@ -126,8 +125,8 @@ def check_output(path, *suffixes):
             "existing folder."
         )
     NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
-    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise ImportError("Parquet files need pyarrow: pip install 'featbus[parquet]'.")
+    if path.suffix.lower() == ".parquet":
+        import_pyarrow()
 
 
 def write_table(table, path):
@@ -178,19 +177,18 @@ def add_errors(table, errors):
     return table.assign(error=pd.Series(reasons, dtype=object))
 
 
-def finish_table(table, options, found):
-    """Write a table, or print it, and print the images without a result."""
+def finish_table(table, options, found, images):
+    """Write a table, or print it, and print the images without a result, from a table of these."""
     if options.output is not None:
         write_table(table, options.output)
-    failed = table[table["error"].notna()]
+    failed = images[images["error"].notna()]
     where = "" if options.output is None else f" in {os.fspath(options.output)}"
-    what = "groups" if "n_images" in table else "images"
-    head = f"{len(table) - len(failed)} of {len(table)} {what} with {found}{where}"
+    head = f"{len(images) - len(failed)} of {len(images)} images with {found}{where}"
     lines = [
         f"{names[0]}: {reason}"
         if len(names) == 1
-        else f"{len(names)} {what}: {reason} ({quote(names)})"
-        for reason, names in failed.groupby("error", sort=False)[table.columns[0]].agg(list).items()
+        else f"{len(names)} images: {reason} ({quote(names)})"
+        for reason, names in failed.groupby("error", sort=False)["path"].agg(list).items()
     ]
     options.say(head, *first_lines(lines))
     if options.output is None:

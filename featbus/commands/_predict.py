@@ -75,7 +75,8 @@ def predict(
         farther than almost all of them, see `describe_training_images`; ``error``, None or the
         reason why there is no prediction. Of groups, one row each: ``group``; ``n_images`` that
         have a prediction; ``predicted`` and the pooled probabilities; ``out_of_distribution``, the
-        number of images; ``error``, if no image has a prediction.
+        number of images; ``error``, None or how many of its images have no prediction, with the
+        reason of the first: the pooled probabilities are those of the others.
 
     Raises
     ------
@@ -89,6 +90,12 @@ def predict(
     See Also
     --------
     train : Makes models.
+
+    Notes
+    -----
+    The prediction of an image does not depend on the other images, except for rounding: linear
+    algebra may add in another order where there are more rows, and probabilities then differ in
+    about the ninth digit.
 
     Examples
     --------
@@ -113,12 +120,13 @@ def predict(
         raise ValueError(f"No image has a prediction. {errors[0]}") from errors[0]
     table = info[["path"]].join(found).join(_measure_distances(card, items, found.index))
     table = _files.add_errors(table, errors)
-    judged = table
+    judged, what = table, "a prediction"
     if by == "group":
         positive = card.get("positive_class")
         position = names.index(positive) if positive in names else None
         judged = _pool(table.assign(group=info["group"]), model, names, pool, position)
-    _files.finish_table(judged, options, "a prediction")
+        what += f" ({judged['predicted'].count()} of {len(judged)} groups)"
+    _files.finish_table(judged, options, what, table)
     options.say(*_describe_doubts(table.loc[found.index]))
     return judged
 
@@ -139,8 +147,9 @@ def _pool(table, model, names, pool, positive):
         found["out_of_distribution"] = grouped["out_of_distribution"].sum().astype(int)
     found = found.reindex(table["group"].unique()).rename_axis("group").reset_index()
     found["n_images"] = found["n_images"].fillna(0).astype(int)
-    reasons = table.groupby("group")["error"].first().reindex(found["group"]).to_numpy()
-    return found.assign(error=np.where(found["n_images"] == 0, reasons, None))
+    errors = table.groupby("group")["error"].agg(["first", "count", "size"]).loc[found["group"]]
+    texts = [f"{n} of {size} images: {first}" for first, n, size in errors.to_numpy()]
+    return found.assign(error=np.where(errors["count"], texts, None))
 
 
 def _measure_distances(card, items, positions):

@@ -310,9 +310,7 @@ def evaluate(
     options = _data.check_options(locals())
     _files.check_output(output, ".html")
     if recipe is not None and model is not None:
-        raise InvalidParameterError(
-            f"recipe is {recipe!r} and model is {model!r}, expected one of the two."
-        )
+        raise InvalidParameterError(f"recipe is {recipe!r} and model is {model!r}, expected one.")
     if model is None:
         options.recipe = recipe or "handcrafted"
         dataset, result, report = _evaluate(options, memory)

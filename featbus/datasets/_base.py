@@ -15,10 +15,7 @@ from featbus.images import ImageError
 from featbus.io import read_header, split_frame
 
 FOUND, FILES = "near-duplicates", "files"  # the origins of groups that are no patients
-_NOTES = {
-    FOUND: GROUPS_FOUND,
-    FILES: "patients unknown: only the frames of one file are kept together",
-}
+_NOTES = {FOUND: GROUPS_FOUND, FILES: "patients unknown: only frames of one file are kept together"}
 SPACING = ["spacing_row", "spacing_column"]
 # Of a mammogram: its side and view in the name of its file, such as LCC, L_CC and right-mlo.
 _NAME = re.compile(r"(?i)(?<![^\W_])(left|right|l|r)[\W_]*(cc|mlo|ml|lm)(?![^\W_])")

@@ -394,8 +394,7 @@ def make_breast_ultrasound(
     )
     areas = masks.sum(axis=(1, 2))
     frame = pd.DataFrame({"class": diagnoses, "group": groups, "lesion_area": areas})
-    descr = read_descr("breast_ultrasound.rst")
-    return as_bunch(images, masks, frame, _DIAGNOSES, DESCR=descr)
+    return as_bunch(images, masks, frame, _DIAGNOSES, DESCR=read_descr("breast_ultrasound.rst"))
 
 
 def make_mammograms(

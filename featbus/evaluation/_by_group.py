@@ -105,9 +105,7 @@ def label_groups(y, groups, rule, positive):
         If images of a group have several classes, and there is no rule.
     """
     if rule == "any" and positive is None:
-        raise InvalidParameterError(
-            "label_rule is 'any', and no class is positive: pass pos_label."
-        )
+        raise InvalidParameterError("label_rule is 'any' and no class is positive: pass pos_label.")
     if callable(rule):
         found = pd.Series(y).groupby(groups).agg(lambda classes: rule(classes.to_numpy()))
         unknown = sorted({*found} - {*y.tolist()}, key=str)

@@ -805,7 +805,7 @@ class Evaluation(Printed):
     def _notes(self):
         spread = "Mean ± standard deviation over the folds"
         spread = "Scores of one test part" if self.is_once else spread
-        notes = [f"{spread}{self._about}. to_frame() has more metrics, and 95% intervals."]
+        notes = [f"{spread}{self._about}. to_frame() and the report add metrics and 95% intervals."]
         return [*notes, *filter(None, [self.doubt])]
 
     @property

@@ -81,8 +81,7 @@ def _boxes(transformer, item, image):
         key = tuple(map(id, steps))
         if key not in images:
             # The image before each step, and after the last one. Reading drops the spacing.
-            is_item = steps and takes_item(unwrap(steps[0]))
-            images[key] = [item if is_item else image]
+            images[key] = [item if steps and takes_item(unwrap(steps[0])) else image]
             for step in steps:
                 images[key] += [step.transform([images[key][-1]])[0]]
         boxes = extractor._boxes(images[key][-1].shape[:2])

@@ -57,7 +57,8 @@ def at_sensitivity(pipeline: Any, sensitivity: float, *, pos_label: str | int = 
     sensitivity : float
         The sensitivity wanted, above 0 and up to 1.
     pos_label : str or int, default=1
-        The class that has to be found, a label of `y`.
+        The class that has to be found, a label of `y`: of labels that are text, name it here, such
+        as ``pos_label="malignant"``. The parameter `pos_label` of `evaluate` does not replace it.
 
     Returns
     -------
@@ -69,7 +70,8 @@ def at_sensitivity(pipeline: Any, sensitivity: float, *, pos_label: str | int = 
     Raises
     ------
     ValueError
-        If a parameter is invalid; in `fit`, if there are more than two classes.
+        If a parameter is invalid; in `fit`, if there are more than two classes, or `pos_label` is
+        none of them.
 
     See Also
     --------

@@ -194,8 +194,7 @@ def _shape(lesion, points):
     # The outline runs through the centers of pixels, half a pixel inside.
     ellipse -= np.pi
     relative = np.sqrt((outward @ np.linalg.inv(covariance) * outward).sum(axis=1)) / 2
-    box = np.pad(lesion[top : top + height, left : left + width], 1)
-    depth = _distances(box)
+    depth = _distances(np.pad(lesion[top : top + height, left : left + width], 1))
     deepest = np.argwhere(depth == depth.max())[:, ::-1].mean(axis=0)
     beyond = np.hypot(*(points - deepest - (left - 1, top - 1)).T) > 1.1 * depth.max()
     start = relative.argmin()

@@ -19,6 +19,7 @@ from pydicom.pixels import get_decoder, pixel_array
 from pydicom.pixels.utils import get_expected_length
 from scipy.special import expit
 
+from featbus import DISTRIBUTION
 from featbus.io._files import ImageReadError, check_size
 from featbus.io._pictures import check_scans
 
@@ -161,7 +162,7 @@ def _decode(dataset, frame):
     name = f"{syntax.name}, {syntax}" if syntax.is_transfer_syntax else "unknown transfer syntax"
     raise ImageReadError(
         f"its DICOM pixel data ({name}) cannot be decoded: they are damaged, or no installed "
-        'package decodes them. Export the file again, or pip install "featbus[dicom]".'
+        f"package decodes them. Export the file again, or pip install '{DISTRIBUTION}[dicom]'."
     )
 
 
@@ -190,9 +191,7 @@ def _check_pixels(dataset, syntax, index):
         return
     expected, size = (dataset.Rows, dataset.Columns), _frame_size(frame)
     if size != expected or not frame.rstrip(b"\0").endswith(_END):
-        raise _wrong(
-            f"compressed pixels of {size} pixels, expected {expected}, or they are cut off"
-        )
+        raise _wrong(f"compressed data of {size} pixels, expected {expected}, or they are cut off")
     check_scans(frame, math.prod(size))
 
 

@@ -201,8 +201,7 @@ def _spacing(dataset):
     for values in filter(None, map(dataset.get, _SPACING_TAGS[:2])):
         if found := _checked(*map(float, values)):
             return found
-    regions = dataset.get("SequenceOfUltrasoundRegions") or []
-    found = {_region_spacing(region) for region in regions}
+    found = {_region_spacing(region) for region in dataset.get("SequenceOfUltrasoundRegions") or []}
     return found.pop() if len(found) == 1 else None
 
 

@@ -260,11 +260,14 @@ def _uses_labels(estimator):
 
 def check_shortcuts(shortcuts):
     """Yield a check for each shortcut; content is a note."""
+    untested = "The same in all images, or masks in one class alone."
+    if shortcuts["roc_auc"].isna().all():  # the content, too, which differs between images
+        untested = "Not tested: a class has a single group."
     for row in shortcuts.itertuples():
         is_content = row.shortcut in CONTENT
         check = row.shortcut if is_content else f"shortcut: {row.shortcut}"
         if np.isnan(row.roc_auc):
-            yield Check(check, "ok", "The same in all images, or too few groups or classes.")
+            yield Check(check, "ok", untested)
             continue
         finding = (
             f"Alone it reaches ROC AUC {row.roc_auc:.2f} ({row.low:.2f} to {row.high:.2f}); "
@@ -508,7 +511,6 @@ def audit(
     shortcuts = score_shortcuts(
         measures, codes[chosen], suggested[chosen], random_state=rng, verbose=verbose
     )
-    samples = describe_samples(codes, names, groups)
     kind = "single images, which misses copies" if groups is None else "whole groups"
     read, drawn = "", ""
     if len(chosen) < len(codes):
@@ -529,7 +531,7 @@ def audit(
         images={check.check: np.array(check.images, np.intp) for check in checks},
         near_duplicates=Groups(copied, GROUPS_FOUND),
         suggested_groups=Groups(suggested, GROUPS_FOUND if note else ""),
-        protocol=f"{doubt}{samples}; splits: {len(splits)}.{drawn}",
+        protocol=f"{doubt}{describe_samples(codes, names, groups)}; splits: {len(splits)}.{drawn}",
         groups_note="; ".join(filter(None, [note, read])),
     )
 

@@ -206,8 +206,7 @@ def measure_borders(gray, borders):
     names = ("top", "bottom", "left", "right")
     sides = dict(zip(names, np.divide(borders, np.repeat(gray.shape, 2))))
     rows = (gray == gray[:, :1]).all(axis=1).mean()
-    columns = (gray == gray[:1]).all(axis=0).mean()
-    return sides | {"rows": rows, "columns": columns}
+    return sides | {"rows": rows, "columns": (gray == gray[:1]).all(axis=0).mean()}
 
 
 def without_borders(gray, borders):

@@ -102,8 +102,7 @@ def score_shortcuts(measures, y, groups, *, random_state=0, verbose=False):
             resampled = pd.Series(_macro_aucs(y[np.newaxis], neighbors, splits, weights))
             row["low"], row["high"] = resampled.quantile([0.025, 0.975])
         rows.append(row)
-    scores = pd.DataFrame(rows)
-    return scores.join(_baselines(pd.DataFrame(permuted, dtype=float)), on="shortcut")
+    return pd.DataFrame(rows).join(_baselines(pd.DataFrame(permuted, dtype=float)), on="shortcut")
 
 
 def _baselines(permuted):

@@ -168,8 +168,7 @@ class KerasApplication(KerasSource):
 
     def find_taps(self, base):
         """See `KerasSource`."""
-        taps = BACKBONES[self.name].taps
-        return {stage: _find_tensor(base, tap) for stage, tap in taps.items()}
+        return {stage: _find_tensor(base, tap) for stage, tap in BACKBONES[self.name].taps.items()}
 
     def __str__(self):
         options = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))

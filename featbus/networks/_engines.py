@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from featbus import DISTRIBUTION
 from featbus.networks._building import build_maps, import_keras
 from featbus.networks._onnx import OnnxEngine, OnnxModel
 from featbus.networks._openvino import OpenVINOEngine, check_precision
@@ -122,7 +123,7 @@ def check_engine(engine, source, precision="fp32"):
         )
     if engine != "keras" and find_spec(engine) is None:
         extra = "onnx" if engine == "onnxruntime" else engine
-        raise ImportError(f'{engine} is not installed: pip install "featbus[{extra}]".')
+        raise ImportError(f"{engine} is not installed: pip install '{DISTRIBUTION}[{extra}]'.")
     if precision != "fp32":
         if engine != "openvino":
             raise InvalidParameterError(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from featbus import DISTRIBUTION
 from featbus.networks._openvino import find_release, load_model
 from featbus.networks._pooling import ThreadedEngine
 from featbus.networks._sources import (
@@ -257,7 +258,7 @@ def _naming(path):
 def _read_model(path, digest):
     """Return the model in a file, after onnx has checked it."""
     if find_spec("onnx") is None:
-        raise ImportError('ONNX files need the package onnx: pip install "featbus[onnx]".')
+        raise ImportError(f"ONNX files need the package onnx: pip install '{DISTRIBUTION}[onnx]'.")
     import onnx
     from onnx.inliner import inline_local_functions
 

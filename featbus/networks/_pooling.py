@@ -305,8 +305,7 @@ class ThreadedEngine:
 
     def _compute_parts(self, infer, pixels, region=None):
         """Return the row of one image, split into the parts of each layer and pooling."""
-        layers = self._compute_layers(infer, pixels)
-        return pool_layers(layers, self._network.pooling, region)
+        return pool_layers(self._compute_layers(infer, pixels), self._network.pooling, region)
 
     def _compute_layers(self, infer, pixels):
         """Return the feature map and the prefix tokens of one image, for each layer."""

@@ -216,8 +216,7 @@ def _fill(trace, shape):
     far = -4 * np.max(shape)
     corner = [[trace[-1, 0], far], [far, far], [far, trace[0, 1]]]
     polygon = np.rint(16 * np.concatenate([trace, corner])[:, ::-1]).astype(np.int32)
-    mask = np.zeros(shape[:2], dtype=np.uint8)
-    return cv2.fillPoly(mask, [polygon], 1, shift=4).view(bool)
+    return cv2.fillPoly(np.zeros(shape[:2], np.uint8), [polygon], 1, shift=4).view(bool)
 
 
 class PectoralMuscleRemover(ImageTransformer):

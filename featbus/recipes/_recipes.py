@@ -1007,6 +1007,8 @@ _RECIPES = {
     fine_tuned_ultrasound: ("breast ultrasound", "", "accuracy 0.86, AUC 0.91 (MobileNetV2)"),
     fusion: ("any", "", "accuracy 0.82, AUC 0.88 (VGG16, MobileNetV2)"),
 }
+# Whether a recipe needs a network; "optional" ones take backbone=None.
+_NETWORK = {handcrafted: "no", breast_ultrasound_features: "optional", fusion: "optional"}
 _BY_NAME = {recipe.__name__: recipe for recipe in _RECIPES}
 
 
@@ -1018,10 +1020,12 @@ def list_recipes() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per recipe: ``name``, ``description``, ``images``, ``paper``, the score of the
-        published system where there is one, and ``measured``, what the recipe reached in folds that
-        keep patients or near-duplicates together: benign or malignant, unless it says otherwise.
-        The user guide has the intervals, and says why the two differ.
+        A row per recipe: ``name``, ``description``, ``network``, whether it needs one and with it
+        Keras ("yes", "no", or "optional": with ``backbone=None`` it needs none), ``images``,
+        ``paper``, the score of the published system where there is one, and ``measured``, what
+        the recipe reached in folds that keep patients or near-duplicates together: benign or
+        malignant, unless it says otherwise. The user guide has the intervals, and says why the two
+        differ.
 
     See Also
     --------
@@ -1036,7 +1040,9 @@ def list_recipes() -> pd.DataFrame:
     ['handcrafted', 'mammogram_svm', 'two_tap_mobilenet']
     """
     rows = [(name, _describe(recipe), *_RECIPES[recipe]) for name, recipe in _BY_NAME.items()]
-    return pd.DataFrame(rows, columns=["name", "description", "images", "paper", "measured"])
+    table = pd.DataFrame(rows, columns=["name", "description", "images", "paper", "measured"])
+    table.insert(2, "network", [_NETWORK.get(recipe, "yes") for recipe in _RECIPES])
+    return table
 
 
 def _describe(recipe):
