@@ -1,6 +1,7 @@
 """Training of a U-Net, prediction by engine, and the segmenters that need no training."""
 
 import os
+from functools import cache
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -13,6 +14,14 @@ def unet(**options):
     """Return a small U-Net, to be trained from scratch."""
     options = {"encoder_options": {"alpha": 0.35}, "encoder_weights": None} | options
     return UNetSegmenter("mobilenet_v2", input_size=128, validation_share=0, **options)
+
+
+@cache
+def trained():
+    """Return images and a segmenter that was trained on them for a moment, once in a process."""
+    data = make_breast_ultrasound(16, weights=[1, 1, 0], random_state=0)
+    # Without statistics of a batch, activations decay to denormals.
+    return data.images, unet(epochs=2).fit(data.images, data.masks)
 
 
 class TrainingSuite:
@@ -38,10 +47,8 @@ class PredictionSuite:
     timeout = 300
 
     def setup(self, engine):
-        data = make_breast_ultrasound(16, weights=[1, 1, 0], random_state=0)
-        self.images = data.images
-        # Trained for a moment: without statistics of a batch, activations decay to denormals.
-        self.segmenter = unet(epochs=2, engine=engine).fit(data.images, data.masks)
+        self.images, segmenter = trained()
+        self.segmenter = segmenter.set_params(engine=engine)
         self.segmenter.predict(self.images)
 
     def time_predict(self, engine):
