@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import featbus
 from featbus import FeatureBus, IntensityStatistics, Resample, make_breast_ultrasound, save
 from featbus.app import _page, _results, run_app
 from featbus.app._results import open_model
@@ -381,4 +382,4 @@ def test_what_is_no_model_of_classes(tmp_path):
 def test_without_streamlit_the_error_names_the_extra(path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "streamlit.web.cli", None)
     assert main(["app", path]) == 2
-    assert "Install it: pip install 'featbus[app]'." in capsys.readouterr().err
+    assert f"Install it: pip install '{featbus.DISTRIBUTION}[app]'." in capsys.readouterr().err

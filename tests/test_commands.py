@@ -260,7 +260,7 @@ def test_what_extract_refuses(scans, monkeypatch, options, message):
 
 def test_parquet_without_its_package_is_refused_first(scans, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"featbus\[parquet\]"):
+    with pytest.raises(ImportError, match=r"featbus(-slim)?\[parquet\]"):
         commands.extract(scans, output=tmp_path / "features.parquet")
 
 

@@ -266,7 +266,7 @@ print(rows.shape, len(list_layers({path!r})))
 def test_what_to_install(tmp_path, monkeypatch, package):
     deep = DeepFeatures(save_vit(tmp_path / "vit.onnx"), preprocessing=TORCH)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r"pip install 'featbus\[onnx\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'featbus(-slim)?\[onnx\]'"):
         deep.fit(make_images())
 
 

@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch):
 
 def test_a_missing_extra(monkeypatch):
     monkeypatch.setattr(_engines, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'featbus\[openvino\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'featbus(-slim)?\[openvino\]'"):
         DeepFeatures(engine="openvino", weights=None).fit(noise())
 
 

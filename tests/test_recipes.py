@@ -148,6 +148,7 @@ def tiny_recipe(name, **options):
     return recipe.set_params(resize__size=32) if name == "mammogram_svm" else recipe
 
 
+@pytest.mark.network
 def test_recipes_are_listed():
     table = list_recipes()
     assert " ".join(table) == "name description network images paper measured"
