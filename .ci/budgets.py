@@ -36,13 +36,12 @@ BUDGETS = {
 FILES = 133  # in featbus
 # Rooms that are over their budgets, and where they are.
 LIMITS = {
-    "featbus/io": 655,
+    "featbus/io": 653,
     "featbus/networks": 1_437,
-    "featbus/segmentation": 636,
+    "featbus/segmentation": 635,
     "featbus/model_selection": 1_287,
-    "featbus/bus": 1_753,
-    "featbus/evaluation": 2_121,
-    "featbus": 17_061,
+    "featbus/bus": 1_747,
+    "featbus": 17_048,
 }
 ROOM_OF = {
     "persistence.py": "featbus/persistence.py",
