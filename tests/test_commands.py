@@ -238,6 +238,7 @@ def test_spreadsheets_take_no_cell_for_a_formula(tmp_path):
         ({"features": ["hog", "sift"]}, "features is .*'sift'"),
         ({"features": "no recipe"}, "'no recipe'.* 'fusion'"),
         ({"features": "glmc"}, "Did you mean 'glcm'"),
+        ({"data": "my scäns/benign/patiënt 0", "classes": "x"}, "of classes: there are none"),
         ({"features": "gldm"}, "Did you mean 'ngldm'"),
         ({"options": {"bin_width": 0.1}}, "options is {'bin_width': 0.1}, .*one of features"),
         ({"features": LBP(), "options": {"radius": 2}}, "options is {'radius': 2}"),

@@ -58,10 +58,10 @@ def fingerprint(transformer: Any, version: str | int | None = None) -> bytes:
 
     A featbus class is identified by its name and the algorithm versions of its bases, a class of
     another package that extends it by these and the releases of its bases, other installed code by
-    its name and release, the user's own functions and classes, and functions of a
-    development version of featbus, by their byte code, defaults, closures and the globals that they
-    use; estimators also by parameters and learned state. Of modules that the user's code calls in
-    turn, only the names are used.
+    its name and release, the user's own functions and classes, and functions of a development
+    version of featbus, by their byte code, defaults, closures and the globals that they use;
+    estimators also by parameters and learned state. Of modules that the user's code calls in turn,
+    only the names are used.
 
     Parameters
     ----------

@@ -101,17 +101,12 @@ def load_labeled(options, load=load_dataset, names=("masks", "groups", "strict")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GroupsWarning)
         dataset = load(options.data, **{name: getattr(options, name) for name in names})
-    return select_classes(dataset, getattr(options, "classes", None))
-
-
-def select_classes(dataset, classes):
-    """Return a data set of the images of some classes, see `find_images`."""
-    if classes is None:
+    if (classes := getattr(options, "classes", None)) is None:
         return dataset
-    names = [dataset.target_names[label] for label in dataset.target]
-    rest = select(dataset, find_images(names, classes))
+    names = dataset.target_names
+    rest = select(dataset, find_images([names[label] for label in dataset.target], classes))
     labels, rest.target = np.unique(rest.target, return_inverse=True)
-    rest.target_names = [dataset.target_names[label] for label in labels]
+    rest.target_names = [names[label] for label in labels]
     return rest
 
 
@@ -122,7 +117,8 @@ def find_images(names, classes):
     """
     wanted = {*map(str.strip, classes.split(",") if isinstance(classes, str) else classes)}
     if unknown := sorted(wanted - {*names}):
-        raise InvalidParameterError(f"classes has {unknown}, expected some of {sorted({*names})}.")
+        found = sorted({*names}) or "the folders of classes: there are none"
+        raise InvalidParameterError(f"classes has {unknown}, expected some of {found}.")
     return np.flatnonzero([name in wanted for name in names])
 
 

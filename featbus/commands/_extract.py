@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
@@ -226,8 +227,8 @@ def make_recipe(name, options, **others):
     try:
         for source in find_networks(recipe):
             source.check_weights()
-            if "keras" in source.engines:
-                import_keras()
+            if "keras" in source.engines and find_spec("keras") is None:
+                import_keras()  # it says what to install
     except (OSError, ImportError) as error:
         raise type(error)(f"{error} The recipe handcrafted needs no network.") from error
     return recipe
@@ -235,8 +236,8 @@ def make_recipe(name, options, **others):
 
 def find_networks(estimator):
     """Return where the networks inside an estimator come from; none is loaded."""
-    steps = [step for step, _ in walk(estimator) if hasattr(step, "_source")]
-    return list(dict.fromkeys(step._source() for step in steps))
+    found = (step._source() for step, _ in walk(estimator) if hasattr(step, "_source"))
+    return list(dict.fromkeys(found))
 
 
 def list_given(options):

@@ -94,8 +94,8 @@ def predict(
     Notes
     -----
     The prediction of an image does not depend on the other images, except for rounding: linear
-    algebra may add in another order where there are more rows, and probabilities then differ in
-    about the ninth digit.
+    algebra may add in another order where there are more rows, and the last digits of
+    probabilities then differ.
 
     Examples
     --------

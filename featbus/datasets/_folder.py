@@ -367,7 +367,7 @@ def load_images(
         found = {}
     elif not _files.is_suffix(masks):
         found = _files.mirrored_masks(masks, root)
-    # Some are of other images, but not all.
+    # Those of other images are left out; if all are, they are named as masks without an image.
     found = {mask: image for mask, image in found.items() if image in stems} or found
     pairs = _files.pair_masks(paths, found, masks)
     frame = pd.DataFrame({"file": _files.relative_names(paths, root)})

@@ -1039,10 +1039,10 @@ def list_recipes() -> pd.DataFrame:
     >>> list_recipes()["name"].tolist()[:3]
     ['handcrafted', 'mammogram_svm', 'two_tap_mobilenet']
     """
-    rows = [(name, _describe(recipe), *_RECIPES[recipe]) for name, recipe in _BY_NAME.items()]
-    table = pd.DataFrame(rows, columns=["name", "description", "images", "paper", "measured"])
-    table.insert(2, "network", [_NETWORK.get(recipe, "yes") for recipe in _RECIPES])
-    return table
+    found = _BY_NAME.items()
+    rows = [(n, _describe(r), _NETWORK.get(r, "yes"), *_RECIPES[r]) for n, r in found]
+    columns = ["name", "description", "network", "images", "paper", "measured"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _describe(recipe):
